@@ -1,0 +1,11 @@
+//! Pinion: a partition manager for OpenPOWER machines with no operating
+//! system under it. The image (`main.rs`) is a thin shell around this library;
+//! everything above the seams builds and is tested on a PC too.
+//!
+//! Imports go downwards only; `docs/architecture.md` has the picture and
+//! `cargo xtask check` enforces it.
+#![cfg_attr(target_os = "none", no_std)]
+
+extern crate alloc;
+
+pub mod addr;

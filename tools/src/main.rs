@@ -1,0 +1,2 @@
+//! The tool behind `cargo xtask`.
+fn main() {}
