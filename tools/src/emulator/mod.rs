@@ -1,0 +1,6 @@
+//! QEMU: its command line, a running machine, the person's terminal.
+
+pub mod machine;
+pub mod qemu;
+pub mod qmp;
+pub mod terminal;
