@@ -28,6 +28,10 @@ pub enum Command {
         #[command(flatten)]
         options: RunOptions,
     },
+    /// Run the tests: on this machine, then on emulated boards
+    Test(TestOptions),
+    /// Check formatting, lints, layers, unsafe code, instructions of the image
+    Check,
     /// Build target/pinion.elf and print its sizes
     Image,
     /// Install what is missing: rust-src, QEMU, dtc
@@ -94,6 +98,35 @@ impl RunOptions {
         let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
         self.bundle = self.bundle.map(absolute);
         self
+    }
+}
+
+/// Options of `test`.
+#[derive(Debug, Args)]
+pub struct TestOptions {
+    /// Only tests on this machine
+    #[arg(long, conflicts_with = "emulator")]
+    pub host: bool,
+    /// Only tests on emulated boards
+    #[arg(long)]
+    pub emulator: bool,
+    /// Print the names of emulator tests and end
+    #[arg(long)]
+    pub list: bool,
+    /// Emulators side by side; as many as there are cores unless given
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<usize>,
+    /// QEMU to use instead of qemu-system-ppc64
+    #[arg(long, value_name = "PROGRAM")]
+    pub qemu: Option<PathBuf>,
+    /// Only tests whose names hold this
+    pub filter: Option<String>,
+}
+
+impl TestOptions {
+    /// What must be installed.
+    pub fn wanted(&self, emulator: bool) -> Wanted {
+        if emulator { Wanted::everything(self.qemu.as_deref()) } else { Wanted::nothing() }
     }
 }
 

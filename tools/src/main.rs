@@ -12,6 +12,7 @@ mod progress;
 mod run;
 mod setup;
 mod symbols;
+mod test;
 mod workspace;
 
 use std::process::ExitCode;
@@ -50,6 +51,8 @@ fn dispatch(cli: cli::Cli) -> Result<ExitCode> {
             bail!("`cargo xtask run linux` is not there yet: partitions that run Linux come later")
         }
         Command::Run { target: None, options } => run::command(&workspace, &options.absolute()),
+        Command::Test(options) => test::command(&workspace, &options),
+        Command::Check => bail!("not there yet"),
         Command::Symbolize(options) => symbols::command(&workspace, &options),
         Command::Bench => bail!("`cargo xtask bench` is not there yet: there is nothing to measure so far"),
         Command::Bundle { .. } => {

@@ -3,4 +3,5 @@
 pub mod machine;
 pub mod qemu;
 pub mod qmp;
+pub mod selftest;
 pub mod terminal;

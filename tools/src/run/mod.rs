@@ -1,6 +1,6 @@
 //! `cargo xtask run`: one machine with its console on the terminal.
 
-mod selftest;
+
 
 use std::io::{Read, Write, stdin, stdout};
 use std::net::{Ipv4Addr, TcpListener};
@@ -20,7 +20,7 @@ use crate::image;
 use crate::setup;
 use crate::symbols::{Symbols, TraceFilter};
 use crate::workspace::Workspace;
-use selftest::Watch;
+use crate::emulator::selftest::Watch;
 
 /// The exit code after `--timeout`, as timeout(1) has it.
 const TIMED_OUT: u8 = 124;

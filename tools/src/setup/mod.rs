@@ -37,6 +37,11 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// What tests on this machine need: cargo is there already.
+    pub fn nothing() -> Self {
+        Self { rust_src: false, emulator: false, qemu: None }
+    }
+
     /// What the image's build needs.
     pub fn for_image() -> Self {
         Self { rust_src: true, emulator: false, qemu: None }
