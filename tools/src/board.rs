@@ -38,15 +38,19 @@ impl Board {
             bail!("there is no board {name:?}; known are {}", known.join(", "));
         }
         let path = Path::new("boards").join(format!("{name}.toml"));
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mut board: Self = toml::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let mut board: Self =
+            toml::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
         name.clone_into(&mut board.name);
         Ok(board)
     }
 
     /// The boards there are, sorted.
     pub fn names() -> Vec<String> {
-        let Ok(entries) = std::fs::read_dir("boards") else { return Vec::new() };
+        let Ok(entries) = std::fs::read_dir("boards") else {
+            return Vec::new();
+        };
         let mut names: Vec<String> = entries
             .flatten()
             .map(|entry| entry.path())

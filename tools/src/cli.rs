@@ -126,7 +126,11 @@ pub struct TestOptions {
 impl TestOptions {
     /// What must be installed.
     pub fn wanted(&self, emulator: bool) -> Wanted {
-        if emulator { Wanted::everything(self.qemu.as_deref()) } else { Wanted::nothing() }
+        if emulator {
+            Wanted::everything(self.qemu.as_deref())
+        } else {
+            Wanted::nothing()
+        }
     }
 }
 

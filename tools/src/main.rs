@@ -4,6 +4,7 @@
 //! says which folder answers which command.
 
 mod board;
+mod check;
 mod cli;
 mod emulator;
 mod image;
@@ -47,14 +48,22 @@ fn dispatch(cli: cli::Cli) -> Result<ExitCode> {
             setup::ensure(&workspace, &setup::Wanted::for_image())?;
             image::command(&workspace)
         }
-        Command::Run { target: Some(RunTarget::Linux), .. } => {
+        Command::Run {
+            target: Some(RunTarget::Linux),
+            ..
+        } => {
             bail!("`cargo xtask run linux` is not there yet: partitions that run Linux come later")
         }
-        Command::Run { target: None, options } => run::command(&workspace, &options.absolute()),
+        Command::Run {
+            target: None,
+            options,
+        } => run::command(&workspace, &options.absolute()),
         Command::Test(options) => test::command(&workspace, &options),
-        Command::Check => bail!("not there yet"),
+        Command::Check => check::command(&workspace),
         Command::Symbolize(options) => symbols::command(&workspace, &options),
-        Command::Bench => bail!("`cargo xtask bench` is not there yet: there is nothing to measure so far"),
+        Command::Bench => {
+            bail!("`cargo xtask bench` is not there yet: there is nothing to measure so far")
+        }
         Command::Bundle { .. } => {
             bail!("`cargo xtask bundle` is not there yet: the image reads no manifest so far")
         }

@@ -26,7 +26,8 @@ impl Step {
         let bar = is_live().then(|| {
             let style = ProgressStyle::with_template("{spinner} {prefix} {wide_msg} {elapsed}")
                 .unwrap_or_else(|_| ProgressStyle::default_spinner());
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
+            let bar =
+                ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
             bar.set_prefix(what.clone());
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
@@ -34,7 +35,11 @@ impl Step {
         if bar.is_none() {
             eprintln!("{what} ...");
         }
-        Self { what, start: Instant::now(), bar }
+        Self {
+            what,
+            start: Instant::now(),
+            bar,
+        }
     }
 
     /// Where it stands; only a live line shows it.
@@ -46,7 +51,11 @@ impl Step {
 
     /// Ends the step with its time.
     pub fn done(self) {
-        let line = format!("{}: done in {:.1} s", self.what, self.start.elapsed().as_secs_f64());
+        let line = format!(
+            "{}: done in {:.1} s",
+            self.what,
+            self.start.elapsed().as_secs_f64()
+        );
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

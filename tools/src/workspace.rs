@@ -17,14 +17,13 @@ impl Workspace {
     pub fn enter() -> Result<Self> {
         let tools = std::env::var_os("CARGO_MANIFEST_DIR")
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-        let root = tools.parent().map(Path::to_path_buf).context("tools/ has no parent folder")?;
-        std::env::set_current_dir(&root).with_context(|| format!("cannot enter {}", root.display()))?;
+        let root = tools
+            .parent()
+            .map(Path::to_path_buf)
+            .context("tools/ has no parent folder")?;
+        std::env::set_current_dir(&root)
+            .with_context(|| format!("cannot enter {}", root.display()))?;
         Ok(Self { root })
-    }
-
-    /// The workspace's folder, absolute.
-    pub fn root(&self) -> &Path {
-        &self.root
     }
 
     /// The image as firmware loads it: stripped.

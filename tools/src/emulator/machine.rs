@@ -33,7 +33,10 @@ impl Machine {
     /// Starts the machine. QEMU's own complaints go to `errors`.
     pub fn start(setting: &Setting, errors: Stdio) -> Result<Self> {
         let mut command = setting.command();
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(errors);
         let mut child = Guarded::spawn(&mut command)?;
         let input = child.take_stdin().context("QEMU has no standard input")?;
         let mut pipe = child.take_stdout().context("QEMU has no standard output")?;
@@ -46,12 +49,19 @@ impl Machine {
                 }
             }
         });
-        Ok(Self { child, output, input })
+        Ok(Self {
+            child,
+            output,
+            input,
+        })
     }
 
     /// Connects to the control socket that `setting` names.
     pub fn control(&mut self, setting: &Setting) -> Result<Control> {
-        let path = setting.control.as_deref().context("the machine has no control socket")?;
+        let path = setting
+            .control
+            .as_deref()
+            .context("the machine has no control socket")?;
         let child = &mut self.child;
         Control::connect(path, || matches!(child.try_wait(), Ok(None)))
     }
@@ -67,12 +77,17 @@ impl Machine {
 
     /// Types `bytes` on the serial line.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.input.write_all(bytes).and_then(|()| self.input.flush()).context("QEMU takes no more input")
+        self.input
+            .write_all(bytes)
+            .and_then(|()| self.input.flush())
+            .context("QEMU takes no more input")
     }
 
     /// Waits for QEMU's end after its output has closed.
     pub fn wait(&mut self) -> Result<ExitStatus> {
-        self.child.wait_timeout(Duration::from_secs(10))?.context("QEMU closed its output but does not end")
+        self.child
+            .wait_timeout(Duration::from_secs(10))?
+            .context("QEMU closed its output but does not end")
     }
 
     /// Ends QEMU now.

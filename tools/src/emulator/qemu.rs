@@ -96,8 +96,18 @@ impl Setting {
         add(&["-display", "none", "-monitor", "none"]);
         match &self.second_serial {
             None => add(&["-serial", "stdio"]),
-            Some(Serial::First(file)) => add(&["-serial", "stdio", "-serial", &format!("file:{}", text(file))]),
-            Some(Serial::Second(file)) => add(&["-serial", &format!("file:{}", text(file)), "-serial", "stdio"]),
+            Some(Serial::First(file)) => add(&[
+                "-serial",
+                "stdio",
+                "-serial",
+                &format!("file:{}", text(file)),
+            ]),
+            Some(Serial::Second(file)) => add(&[
+                "-serial",
+                &format!("file:{}", text(file)),
+                "-serial",
+                "stdio",
+            ]),
         }
         // A machine that stops for a crash ends QEMU with status 1.
         add(&["-action", "panic=exit-failure"]);
@@ -126,7 +136,10 @@ impl Setting {
             add(&["-d", "guest_errors,unimp", "-D", &text(log)]);
         }
         if let Some(control) = &self.control {
-            add(&["-qmp", &format!("unix:{},server=on,wait=off", text(control))]);
+            add(&[
+                "-qmp",
+                &format!("unix:{},server=on,wait=off", text(control)),
+            ]);
         }
         if let Some(port) = self.gdb_port {
             add(&["-S", "-gdb", &format!("tcp:127.0.0.1:{port}")]);
@@ -163,7 +176,9 @@ mod tests {
 
     #[test]
     fn a_crash_is_seen_and_a_reset_ends_the_machine() {
-        let line = Setting::of(Path::new("qemu"), board()).arguments().join(" ");
+        let line = Setting::of(Path::new("qemu"), board())
+            .arguments()
+            .join(" ");
         assert!(line.contains("-action panic=exit-failure"), "{line}");
         assert!(line.contains("-no-reboot"), "{line}");
         let mut restarting = Setting::of(Path::new("qemu"), board());
@@ -174,12 +189,23 @@ mod tests {
     #[test]
     fn several_threads_take_turns_unless_time_is_counted() {
         let mut setting = Setting::of(Path::new("qemu"), board());
-        assert!(!setting.arguments().contains(&"tcg,thread=single".to_owned()));
+        assert!(
+            !setting
+                .arguments()
+                .contains(&"tcg,thread=single".to_owned())
+        );
         setting.smp = Some("4,threads=4".to_owned());
-        assert!(setting.arguments().contains(&"tcg,thread=single".to_owned()));
+        assert!(
+            setting
+                .arguments()
+                .contains(&"tcg,thread=single".to_owned())
+        );
         setting.icount_shift = Some(3);
         let line = setting.arguments().join(" ");
-        assert!(line.contains("-icount shift=3,sleep=off") && !line.contains("thread=single"), "{line}");
+        assert!(
+            line.contains("-icount shift=3,sleep=off") && !line.contains("thread=single"),
+            "{line}"
+        );
     }
 
     #[test]

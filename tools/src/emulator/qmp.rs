@@ -55,13 +55,16 @@ impl Control {
             match UnixStream::connect(path) {
                 Ok(stream) => break stream,
                 Err(error) if Instant::now() > end || !alive() => {
-                    return Err(error).with_context(|| format!("QEMU's control socket {}", path.display()));
+                    return Err(error)
+                        .with_context(|| format!("QEMU's control socket {}", path.display()));
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(5)),
             }
         };
         let (sender, messages) = mpsc::channel();
-        let reader = stream.try_clone().context("cannot share the control socket")?;
+        let reader = stream
+            .try_clone()
+            .context("cannot share the control socket")?;
         std::thread::spawn(move || {
             for line in BufReader::new(reader).lines() {
                 let Ok(line) = line else { break };
@@ -73,7 +76,11 @@ impl Control {
                 }
             }
         });
-        let mut control = Self { stream, messages, end: None };
+        let mut control = Self {
+            stream,
+            messages,
+            end: None,
+        };
         control.execute("qmp_capabilities", None)?;
         Ok(control)
     }
@@ -87,7 +94,8 @@ impl Control {
         if let Some(arguments) = arguments {
             message["arguments"] = arguments;
         }
-        writeln!(self.stream, "{message}").with_context(|| format!("QEMU takes no command {command}"))?;
+        writeln!(self.stream, "{message}")
+            .with_context(|| format!("QEMU takes no command {command}"))?;
         let end = Instant::now() + PATIENCE;
         loop {
             let left = end.saturating_duration_since(Instant::now());
@@ -98,7 +106,10 @@ impl Control {
                 return Ok(value.take());
             }
             if let Some(error) = answer.get("error") {
-                bail!("QEMU refuses {command}: {}", error["desc"].as_str().unwrap_or("no reason given"));
+                bail!(
+                    "QEMU refuses {command}: {}",
+                    error["desc"].as_str().unwrap_or("no reason given")
+                );
             }
             self.note(&answer);
         }
@@ -107,14 +118,6 @@ impl Control {
     fn note(&mut self, message: &Value) {
         // The first reason is the cause; what follows is consequence.
         self.end = self.end.or_else(|| End::of_event(message));
-    }
-
-    /// Why the machine stopped, if QEMU has said so.
-    pub fn end(&mut self) -> Option<End> {
-        while let Ok(message) = self.messages.try_recv() {
-            self.note(&message);
-        }
-        self.end
     }
 
     /// Waits for the connection to close and returns why the machine stopped.
@@ -132,7 +135,8 @@ mod tests {
 
     #[test]
     fn the_reason_of_the_end_is_read() {
-        let event = |reason: &str| json!({"event": "SHUTDOWN", "data": {"guest": true, "reason": reason}});
+        let event =
+            |reason: &str| json!({"event": "SHUTDOWN", "data": {"guest": true, "reason": reason}});
         assert_eq!(End::of_event(&event("guest-shutdown")), Some(End::PowerOff));
         assert_eq!(End::of_event(&event("guest-reset")), Some(End::Reset));
         assert_eq!(End::of_event(&event("guest-panic")), Some(End::Crash));

@@ -46,11 +46,19 @@ fn rust_flags() -> String {
         }
     };
     let home = std::env::var_os("HOME").map(PathBuf::from);
-    let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(home?.join(".cargo")));
+    let cargo_home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(home?.join(".cargo")));
     remap(cargo_home.map(|path| path.join("registry/src")), "crates");
     let sysroot = std::env::var_os("CARGO").map(PathBuf::from);
-    let sysroot = sysroot.as_deref().and_then(Path::parent).and_then(Path::parent);
-    remap(sysroot.map(|path| path.join("lib/rustlib/src/rust")), "rust");
+    let sysroot = sysroot
+        .as_deref()
+        .and_then(Path::parent)
+        .and_then(Path::parent);
+    remap(
+        sysroot.map(|path| path.join("lib/rustlib/src/rust")),
+        "rust",
+    );
     flags.join(" ")
 }
 
@@ -67,7 +75,8 @@ pub fn cargo(workspace: &Workspace, name: &str) -> Result<PathBuf> {
         "{} is not there: the image cannot be built",
         workspace.target_description().display()
     );
-    let script = std::fs::read(LINKER_SCRIPT).with_context(|| format!("cannot read {LINKER_SCRIPT}"))?;
+    let script =
+        std::fs::read(LINKER_SCRIPT).with_context(|| format!("cannot read {LINKER_SCRIPT}"))?;
     let mut hasher = DefaultHasher::new();
     script.hash(&mut hasher);
     let mut command = Command::new(cargo_program());
@@ -88,6 +97,13 @@ pub fn cargo(workspace: &Workspace, name: &str) -> Result<PathBuf> {
         .wait_timeout(LONGEST)?
         .with_context(|| format!("building {name} took longer than {} s", LONGEST.as_secs()))?;
     ensure!(status.success(), "{name} does not build");
-    let target = workspace.target_description().file_stem().context("the target has no name")?;
-    Ok(workspace.image_target_dir().join(target).join("release").join(name))
+    let target = workspace
+        .target_description()
+        .file_stem()
+        .context("the target has no name")?;
+    Ok(workspace
+        .image_target_dir()
+        .join(target)
+        .join("release")
+        .join(name))
 }

@@ -1,9 +1,9 @@
 //! Reading the image's ELF file: 64-bit, big-endian.
 
 use anyhow::{Context, Result, bail, ensure};
+use object::BigEndian;
 use object::elf::{self, FileHeader64, ProgramHeader64, SectionHeader64};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable};
-use object::BigEndian;
 
 /// The file's header type.
 pub type Header = FileHeader64<BigEndian>;
@@ -44,15 +44,30 @@ impl<'data> Elf<'data> {
         let endian = BigEndian;
         ensure!(header.is_big_endian(), "the ELF file is little-endian");
         let machine = header.e_machine.get(endian);
-        ensure!(machine == elf::EM_PPC64, "the ELF file is for another machine ({machine:?})");
-        let segments = header.program_headers(endian, bytes).context("damaged program headers")?;
-        let sections = header.sections(endian, bytes).context("damaged section headers")?;
-        Ok(Self { bytes, header, segments, sections })
+        ensure!(
+            machine == elf::EM_PPC64,
+            "the ELF file is for another machine ({machine:?})"
+        );
+        let segments = header
+            .program_headers(endian, bytes)
+            .context("damaged program headers")?;
+        let sections = header
+            .sections(endian, bytes)
+            .context("damaged section headers")?;
+        Ok(Self {
+            bytes,
+            header,
+            segments,
+            sections,
+        })
     }
 
     /// The segments that are loaded.
     pub fn loads(&self) -> Vec<&'data Segment> {
-        self.segments.iter().filter(|s| s.p_type(BigEndian) == elf::PT_LOAD).collect()
+        self.segments
+            .iter()
+            .filter(|s| s.p_type(BigEndian) == elf::PT_LOAD)
+            .collect()
     }
 
     /// The one segment that is loaded.
@@ -73,9 +88,18 @@ impl<'data> Elf<'data> {
             if header.sh_flags(BigEndian).0 & elf::SHF_ALLOC.0 == 0 {
                 continue;
             }
-            let name = self.sections.section_name(BigEndian, header).context("a section without a name")?;
-            let data = header.data(BigEndian, self.bytes).context("a section outside the file")?;
-            views.push(SectionView { name: String::from_utf8_lossy(name).into_owned(), header, data });
+            let name = self
+                .sections
+                .section_name(BigEndian, header)
+                .context("a section without a name")?;
+            let data = header
+                .data(BigEndian, self.bytes)
+                .context("a section outside the file")?;
+            views.push(SectionView {
+                name: String::from_utf8_lossy(name).into_owned(),
+                header,
+                data,
+            });
         }
         Ok(views)
     }
@@ -84,6 +108,9 @@ impl<'data> Elf<'data> {
 /// Name and size in bytes of each loaded section that is not empty.
 pub fn loaded_sections(bytes: &[u8]) -> Result<Vec<(String, u64)>> {
     let elf = Elf::parse(bytes)?;
-    let sizes = elf.loaded()?.into_iter().map(|view| (view.name, view.header.sh_size.get(BigEndian)));
+    let sizes = elf
+        .loaded()?
+        .into_iter()
+        .map(|view| (view.name, view.header.sh_size.get(BigEndian)));
     Ok(sizes.filter(|(_, size)| *size > 0).collect())
 }

@@ -27,11 +27,15 @@ pub struct Image {
 pub fn make(workspace: &Workspace) -> Result<Image> {
     let built = build::cargo(workspace, "pinion")?;
     let bytes = read(&built)?;
-    let stripped = strip::strip(&bytes).with_context(|| format!("{} cannot be stripped", built.display()))?;
+    let stripped =
+        strip::strip(&bytes).with_context(|| format!("{} cannot be stripped", built.display()))?;
     write_if_changed(workspace.debug_image(), &bytes)?;
     write_if_changed(workspace.image(), &stripped)?;
     let sections = elf::loaded_sections(&bytes)?;
-    Ok(Image { file_bytes: stripped.len() as u64, sections })
+    Ok(Image {
+        file_bytes: stripped.len() as u64,
+        sections,
+    })
 }
 
 /// `cargo xtask image`.
@@ -41,9 +45,15 @@ pub fn command(workspace: &Workspace) -> Result<ExitCode> {
     for (name, bytes) in &image.sections {
         println!("  {name:<16}{bytes:>10} bytes");
     }
-    println!("  {:<16}{:>10} bytes of {BUDGET}", "whole file", image.file_bytes);
+    println!(
+        "  {:<16}{:>10} bytes of {BUDGET}",
+        "whole file", image.file_bytes
+    );
     if image.file_bytes > BUDGET {
-        eprintln!("error: the image is {} bytes over its budget", image.file_bytes - BUDGET);
+        eprintln!(
+            "error: the image is {} bytes over its budget",
+            image.file_bytes - BUDGET
+        );
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
@@ -61,7 +71,8 @@ pub fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
         return Ok(());
     }
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make {}", folder.display()))?;
     }
     // A new file under the name: another process may still read the old one.
     let part = path.with_extension(format!("part{}", std::process::id()));

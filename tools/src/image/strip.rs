@@ -28,8 +28,14 @@ pub fn strip(bytes: &[u8]) -> Result<Vec<u8>> {
     let load = file.load()?;
     let start = load.p_offset.get(BigEndian);
     let end = start + load.p_filesz.get(BigEndian);
-    ensure!(end <= bytes.len() as u64, "the loaded segment ends outside the file");
-    ensure!(load.p_filesz == load.p_memsz, "the loaded segment is larger in memory than in the file");
+    ensure!(
+        end <= bytes.len() as u64,
+        "the loaded segment ends outside the file"
+    );
+    ensure!(
+        load.p_filesz == load.p_memsz,
+        "the loaded segment is larger in memory than in the file"
+    );
     let base = load.p_vaddr.get(BigEndian);
     let entry = file.header.e_entry(BigEndian);
     let sections = file.loaded()?;
@@ -46,7 +52,10 @@ pub fn strip(bytes: &[u8]) -> Result<Vec<u8>> {
         anyhow::bail!("the linked file has no section {ROOM}");
     };
     let room_offset = room.header.sh_offset(BigEndian);
-    ensure!(room_offset + room.header.sh_size(BigEndian) == end, "{ROOM} is not the last of the loaded segment");
+    ensure!(
+        room_offset + room.header.sh_size(BigEndian) == end,
+        "{ROOM} is not the last of the loaded segment"
+    );
     ensure!(
         room.header.sh_size(BigEndian) >= table_bytes as u64,
         "{ROOM} has {} bytes, {table_bytes} are needed",
@@ -78,7 +87,14 @@ pub fn strip(bytes: &[u8]) -> Result<Vec<u8>> {
             offset: start + (text_end - base),
             size: room_offset - (start + (text_end - base)),
         },
-        SectionFields { name: 14, kind: 3, flags: 0, address: 0, offset: strings as u64, size: names.len() as u64 },
+        SectionFields {
+            name: 14,
+            kind: 3,
+            flags: 0,
+            address: 0,
+            offset: strings as u64,
+            size: names.len() as u64,
+        },
     ];
     for (index, header) in headers.iter().enumerate() {
         header.write(&mut out[table + index * HEADER_BYTES..][..HEADER_BYTES]);

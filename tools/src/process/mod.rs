@@ -49,7 +49,11 @@ impl Guarded {
             .with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
         let group = Pid::from_child(&child);
         signals::register(group);
-        Ok(Self { child, group, ended: false })
+        Ok(Self {
+            child,
+            group,
+            ended: false,
+        })
     }
 
     /// The child's standard output, once.
@@ -64,7 +68,10 @@ impl Guarded {
 
     /// The exit status if the child has ended.
     pub fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
-        let status = self.child.try_wait().context("cannot wait for a child process")?;
+        let status = self
+            .child
+            .try_wait()
+            .context("cannot wait for a child process")?;
         if status.is_some() && !self.ended {
             self.ended = true;
             signals::unregister(self.group);
@@ -120,7 +127,9 @@ pub fn capture(command: &mut Command, limit: Duration) -> Result<Output> {
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let name = describe(command);
     let mut child = Guarded::spawn(command)?;
-    let mut pipe = child.take_stdout().context("no pipe from a child process")?;
+    let mut pipe = child
+        .take_stdout()
+        .context("no pipe from a child process")?;
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -134,7 +143,10 @@ pub fn capture(command: &mut Command, limit: Duration) -> Result<Output> {
     let Some(status) = child.wait_timeout(end.saturating_duration_since(Instant::now()))? else {
         bail!("{name}: no end within {} s", limit.as_secs());
     };
-    Ok(Output { status, stdout: String::from_utf8_lossy(&bytes).into_owned() })
+    Ok(Output {
+        status,
+        stdout: String::from_utf8_lossy(&bytes).into_owned(),
+    })
 }
 
 /// Runs `command` with everything it prints going to the file `log` and, line
@@ -147,12 +159,16 @@ pub fn logged(
 ) -> Result<ExitStatus> {
     use std::io::Write;
     if let Some(folder) = log.parent() {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make {}", folder.display()))?;
     }
     let mut file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     let name = describe(command);
     let (reader, writer) = std::io::pipe().context("no pipe")?;
-    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+    command
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer);
     let mut child = Guarded::spawn(command)?;
     // The command holds copies of the pipe's write end: drop them, or the
     // reader never sees the end.
@@ -161,7 +177,10 @@ pub fn logged(
     std::thread::spawn(move || {
         for line in BufReader::new(reader).split(b'\n') {
             let Ok(line) = line else { break };
-            if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+            if sender
+                .send(String::from_utf8_lossy(&line).into_owned())
+                .is_err()
+            {
                 break;
             }
         }
@@ -170,17 +189,26 @@ pub fn logged(
     loop {
         match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
             Ok(line) => {
-                writeln!(file, "{line}").with_context(|| format!("cannot write {}", log.display()))?;
+                writeln!(file, "{line}")
+                    .with_context(|| format!("cannot write {}", log.display()))?;
                 watch(&line);
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => break,
             Err(mpsc::RecvTimeoutError::Timeout) => {
-                bail!("{name}: no end within {} s (see {})", limit.as_secs(), log.display())
+                bail!(
+                    "{name}: no end within {} s (see {})",
+                    limit.as_secs(),
+                    log.display()
+                )
             }
         }
     }
-    let left = end.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
-    child.wait_timeout(left)?.with_context(|| format!("{name}: no end within {} s", limit.as_secs()))
+    let left = end
+        .saturating_duration_since(Instant::now())
+        .max(Duration::from_secs(1));
+    child
+        .wait_timeout(left)?
+        .with_context(|| format!("{name}: no end within {} s", limit.as_secs()))
 }
 
 /// The command as a person would type it.
@@ -207,7 +235,8 @@ pub fn quote(word: &str) -> String {
 pub fn find_program(name: &Path) -> Option<std::path::PathBuf> {
     let is_program = |path: &Path| {
         use std::os::unix::fs::PermissionsExt;
-        path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+        path.metadata()
+            .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
     };
     if name.components().count() > 1 {
         return is_program(name).then(|| name.to_path_buf());
@@ -234,14 +263,19 @@ mod tests {
     #[test]
     fn a_child_that_takes_too_long_is_an_error_and_is_gone() {
         let start = Instant::now();
-        let error = capture(Command::new("sleep").arg("30"), Duration::from_millis(200)).unwrap_err();
+        let error =
+            capture(Command::new("sleep").arg("30"), Duration::from_millis(200)).unwrap_err();
         assert!(error.to_string().contains("no end within"), "{error}");
         assert!(start.elapsed() < Duration::from_secs(10));
     }
 
     #[test]
     fn output_and_status_come_back() {
-        let output = capture(Command::new("sh").args(["-c", "echo out; exit 3"]), Duration::from_secs(10)).unwrap();
+        let output = capture(
+            Command::new("sh").args(["-c", "echo out; exit 3"]),
+            Duration::from_secs(10),
+        )
+        .unwrap();
         assert_eq!(output.stdout, "out\n");
         assert_eq!(output.status.code(), Some(3));
     }

@@ -1,7 +1,5 @@
 //! `cargo xtask run`: one machine with its console on the terminal.
 
-
-
 use std::io::{Read, Write, stdin, stdout};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -15,12 +13,12 @@ use crate::board::Board;
 use crate::cli::RunOptions;
 use crate::emulator::machine::{Machine, Output};
 use crate::emulator::qemu::Setting;
+use crate::emulator::selftest::Watch;
 use crate::emulator::terminal::Raw;
 use crate::image;
 use crate::setup;
 use crate::symbols::{Symbols, TraceFilter};
 use crate::workspace::Workspace;
-use crate::emulator::selftest::Watch;
 
 /// The exit code after `--timeout`, as timeout(1) has it.
 const TIMED_OUT: u8 = 124;
@@ -28,7 +26,10 @@ const TIMED_OUT: u8 = 124;
 /// Sets up, builds, boots, shows the console; the exit code is the image's verdict.
 pub fn command(workspace: &Workspace, options: &RunOptions) -> Result<ExitCode> {
     let board = Board::load(&options.board)?;
-    setup::ensure(workspace, &setup::Wanted::everything(options.qemu.as_deref()))?;
+    setup::ensure(
+        workspace,
+        &setup::Wanted::everything(options.qemu.as_deref()),
+    )?;
     image::make(workspace)?;
     let setting = setting(workspace, options, board)?;
     if let Some(port) = setting.gdb_port {
@@ -38,15 +39,20 @@ pub fn command(workspace: &Workspace, options: &RunOptions) -> Result<ExitCode> 
              -ex 'target remote 127.0.0.1:{port}' -ex 'add-symbol-file {} -o 0x20010000'",
             workspace.debug_image().display()
         );
-        eprintln!("(-o is where the image runs: after its crash dump's or banner's \"image at\"; by kexec it differs)");
+        eprintln!(
+            "(-o is where the image runs: after its crash dump's or banner's \"image at\"; by kexec it differs)"
+        );
     }
-    eprintln!("{}", setting.typed());
+    eprintln!("{}:\n{}", setting.board.about, setting.typed());
     eprintln!("(Ctrl-C ends the machine)");
     console(workspace, &setting, options)
 }
 
 fn setting(workspace: &Workspace, options: &RunOptions, board: Board) -> Result<Setting> {
-    let program = options.qemu.clone().unwrap_or_else(|| PathBuf::from(setup::QEMU_PROGRAM));
+    let program = options
+        .qemu
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(setup::QEMU_PROGRAM));
     let icount_shift = options.icount.then_some(board.icount_shift);
     let mut setting = Setting::of(&program, board);
     setting.icount_shift = icount_shift;
@@ -72,17 +78,24 @@ fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 1234))
         .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
         .context("no free port for a debugger")?;
-    Ok(listener.local_addr().context("no free port for a debugger")?.port())
+    Ok(listener
+        .local_addr()
+        .context("no free port for a debugger")?
+        .port())
 }
 
 fn console(workspace: &Workspace, setting: &Setting, options: &RunOptions) -> Result<ExitCode> {
     // Without symbols the console still works.
     let symbols = Symbols::load(Path::new(workspace.debug_image())).ok();
     let mut filter = TraceFilter::new(symbols);
-    let wants_selftest =
-        options.append.as_ref().is_some_and(|words| words.split_whitespace().any(|word| word == "selftest"));
+    let wants_selftest = options
+        .append
+        .as_ref()
+        .is_some_and(|words| words.split_whitespace().any(|word| word == "selftest"));
     let mut watch = Watch::default();
-    let end = options.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let end = options
+        .timeout
+        .map(|seconds| Instant::now() + Duration::from_secs(seconds));
 
     let mut machine = Machine::start(setting, Stdio::inherit())?;
     let keys = keyboard();
@@ -99,7 +112,9 @@ fn console(workspace: &Workspace, setting: &Setting, options: &RunOptions) -> Re
             Output::Bytes(bytes) => {
                 watch.feed(&bytes);
                 let mut out = stdout().lock();
-                out.write_all(&filter.feed(&bytes)).and_then(|()| out.flush()).context("cannot write")?;
+                out.write_all(&filter.feed(&bytes))
+                    .and_then(|()| out.flush())
+                    .context("cannot write")?;
             }
             Output::Quiet => {}
             Output::Closed => break false,

@@ -59,7 +59,10 @@ impl Plan {
 
     /// The version of `package` that would come.
     pub fn version_of(&self, package: &str) -> Option<&str> {
-        self.installs.iter().find(|(name, _)| name == package).map(|(_, version)| version.as_str())
+        self.installs
+            .iter()
+            .find(|(name, _)| name == package)
+            .map(|(_, version)| version.as_str())
     }
 }
 
@@ -68,14 +71,22 @@ impl Apt {
     /// hold the QEMU that is needed.
     pub fn for_this_system(workspace: &Workspace, os: &OsRelease) -> Result<Self> {
         let mut archives = sources::of_release(&sources::system_archives(), &os.codename);
-        let main = archives.first().context("apt on this system names no archive with a component `main`")?.clone();
+        let main = archives
+            .first()
+            .context("apt on this system names no archive with a component `main`")?
+            .clone();
         let mut target_release = None;
         if main.suite == "bookworm" {
             let backports = main.with_suite("bookworm-backports");
             target_release = Some(backports.suite.clone());
             archives.push(backports);
         }
-        Self::with_archives(&workspace.setup_dir().join("apt"), &archives, None, target_release)
+        Self::with_archives(
+            &workspace.setup_dir().join("apt"),
+            &archives,
+            None,
+            target_release,
+        )
     }
 
     /// Another release or architecture of Debian from the same mirror, for
@@ -88,10 +99,20 @@ impl Apt {
     ) -> Result<Self> {
         let os = OsRelease::read();
         let known = sources::of_release(&sources::system_archives(), &os.codename);
-        let main = known.first().context("apt on this system names no archive with a component `main`")?;
-        let main = Archive { components: vec!["main".to_owned()], ..main.clone() };
+        let main = known
+            .first()
+            .context("apt on this system names no archive with a component `main`")?;
+        let main = Archive {
+            components: vec!["main".to_owned()],
+            ..main.clone()
+        };
         let archives: Vec<Archive> = suites.iter().map(|suite| main.with_suite(suite)).collect();
-        Self::with_archives(&workspace.setup_dir().join(name), &archives, architecture, None)
+        Self::with_archives(
+            &workspace.setup_dir().join(name),
+            &archives,
+            architecture,
+            None,
+        )
     }
 
     fn with_archives(
@@ -102,13 +123,21 @@ impl Apt {
     ) -> Result<Self> {
         for part in ["lists/partial", "archives/partial"] {
             let part = folder.join(part);
-            std::fs::create_dir_all(&part).with_context(|| format!("cannot make {}", part.display()))?;
+            std::fs::create_dir_all(&part)
+                .with_context(|| format!("cannot make {}", part.display()))?;
         }
         let options = architecture.map_or(String::new(), |a| format!("arch={a}"));
-        let text: String = archives.iter().map(|archive| archive.line(&options) + "\n").collect();
+        let text: String = archives
+            .iter()
+            .map(|archive| archive.line(&options) + "\n")
+            .collect();
         let list = folder.join("sources.list");
         std::fs::write(&list, text).with_context(|| format!("cannot write {}", list.display()))?;
-        Ok(Self { folder: folder.to_path_buf(), architecture, target_release })
+        Ok(Self {
+            folder: folder.to_path_buf(),
+            architecture,
+            target_release,
+        })
     }
 
     fn command(&self, program: &str) -> Command {
@@ -139,7 +168,10 @@ impl Apt {
         if let Some(release) = &self.target_release {
             command.args(["-t", release]);
         }
-        command.stdin(Stdio::null()).env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C.UTF-8");
+        command
+            .stdin(Stdio::null())
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .env("LC_ALL", "C.UTF-8");
     }
 
     fn network_options(command: &mut Command) {
@@ -180,11 +212,19 @@ impl Apt {
     /// They cannot be installed, or something else would have to go.
     pub fn plan(&self, packages: &[&str]) -> Result<Plan> {
         let mut command = self.command("apt-get");
-        command.args(["-s", "--no-install-recommends", "install"]).args(packages);
+        command
+            .args(["-s", "--no-install-recommends", "install"])
+            .args(packages);
         let log = self.folder.join("plan.log");
         let status = process::logged(&mut command, &log, LONGEST_UPDATE, |_| {})?;
-        ensure!(status.success(), "{} cannot be installed: {}", packages.join(" "), first_complaint(&log));
-        let text = std::fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
+        ensure!(
+            status.success(),
+            "{} cannot be installed: {}",
+            packages.join(" "),
+            first_complaint(&log)
+        );
+        let text = std::fs::read_to_string(&log)
+            .with_context(|| format!("cannot read {}", log.display()))?;
         let plan = Plan::parse(&text);
         ensure!(
             plan.removes.is_empty(),
@@ -206,7 +246,8 @@ impl Apt {
         }
         let mut apt = self.command("apt-get");
         Self::network_options(&mut apt);
-        apt.args(["-y", "--no-install-recommends", "install"]).args(packages);
+        apt.args(["-y", "--no-install-recommends", "install"])
+            .args(packages);
         if !rustix::process::geteuid().is_root() {
             ensure!(
                 sudo_asks_nothing(),
@@ -214,7 +255,9 @@ impl Apt {
                 process::describe(&apt)
             );
             let mut sudo = Command::new("sudo");
-            sudo.args(["-n", "env", "DEBIAN_FRONTEND=noninteractive"]).arg(apt.get_program()).args(apt.get_args());
+            sudo.args(["-n", "env", "DEBIAN_FRONTEND=noninteractive"])
+                .arg(apt.get_program())
+                .args(apt.get_args());
             apt = sudo;
         }
         apt.args(["-o", "APT::Status-Fd=1", "-o", "Dpkg::Use-Pty=0"]);
@@ -239,10 +282,16 @@ impl Apt {
     /// The versions of `package` that the lists offer, newest first.
     pub fn versions(&self, package: &str) -> Result<Vec<String>> {
         let output = process::capture(
-            self.command("apt-cache").args(["madison", package]).stderr(Stdio::null()),
+            self.command("apt-cache")
+                .args(["madison", package])
+                .stderr(Stdio::null()),
             LONGEST_UPDATE,
         )?;
-        Ok(output.stdout.lines().filter_map(|line| Some(line.split('|').nth(1)?.trim().to_owned())).collect())
+        Ok(output
+            .stdout
+            .lines()
+            .filter_map(|line| Some(line.split('|').nth(1)?.trim().to_owned()))
+            .collect())
     }
 
     /// Fetches `packages` (names, or `name=version`) and unpacks them into
@@ -252,10 +301,18 @@ impl Apt {
         let step = Step::start(format!("fetching {}", packages.join(" ")));
         let mut command = self.command("apt-get");
         Self::network_options(&mut command);
-        command.arg("download").args(packages).current_dir(&archives);
+        command
+            .arg("download")
+            .args(packages)
+            .current_dir(&archives);
         let log = self.folder.join("download.log");
         let status = process::logged(&mut command, &log, LONGEST, |line| step.detail(line))?;
-        ensure!(status.success(), "{} cannot be fetched: {}", packages.join(" "), first_complaint(&log));
+        ensure!(
+            status.success(),
+            "{} cannot be fetched: {}",
+            packages.join(" "),
+            first_complaint(&log)
+        );
         for package in packages {
             let name = package.split('=').next().unwrap_or(package);
             let file = newest_archive(&archives, name)?;
@@ -263,7 +320,12 @@ impl Apt {
             let mut command = Command::new("dpkg-deb");
             command.arg("-x").arg(&file).arg(folder);
             let status = process::logged(&mut command, &log, LONGEST, |_| {})?;
-            ensure!(status.success(), "{} cannot be unpacked: {}", file.display(), first_complaint(&log));
+            ensure!(
+                status.success(),
+                "{} cannot be unpacked: {}",
+                file.display(),
+                first_complaint(&log)
+            );
         }
         step.done();
         Ok(())
@@ -273,7 +335,8 @@ impl Apt {
 /// The downloaded file of package `name`.
 fn newest_archive(folder: &Path, name: &str) -> Result<PathBuf> {
     let prefix = format!("{name}_");
-    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     entries
         .flatten()
         .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
@@ -285,8 +348,13 @@ fn newest_archive(folder: &Path, name: &str) -> Result<PathBuf> {
 
 fn sudo_asks_nothing() -> bool {
     process::find_program(Path::new("sudo")).is_some()
-        && process::capture(Command::new("sudo").args(["-n", "true"]).stderr(Stdio::null()), Duration::from_secs(10))
-            .is_ok_and(|output| output.status.success())
+        && process::capture(
+            Command::new("sudo")
+                .args(["-n", "true"])
+                .stderr(Stdio::null()),
+            Duration::from_secs(10),
+        )
+        .is_ok_and(|output| output.status.success())
 }
 
 /// The line of apt's log that says why, or where to look.
@@ -294,7 +362,10 @@ fn first_complaint(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     text.lines()
         .find(|line| line.starts_with("E: "))
-        .or_else(|| text.lines().find(|line| line.starts_with("Err:") || line.starts_with("W: ")))
+        .or_else(|| {
+            text.lines()
+                .find(|line| line.starts_with("Err:") || line.starts_with("W: "))
+        })
         .map_or_else(|| format!("see {}", log.display()), str::to_owned)
 }
 
@@ -332,14 +403,20 @@ mod tests {
              Inst qemu-system-ppc [1:7.2+dfsg-7] (1:10.0.2+ds-2~bpo12+1 Debian Backports:bookworm-backports [amd64])\n\
              Remv libvirt0 [9.0]\nConf libfdt1 (1.6.1-4+b1 Debian:12.15/oldstable [amd64])\n",
         );
-        assert_eq!(plan.version_of("qemu-system-ppc"), Some("1:10.0.2+ds-2~bpo12+1"));
+        assert_eq!(
+            plan.version_of("qemu-system-ppc"),
+            Some("1:10.0.2+ds-2~bpo12+1")
+        );
         assert_eq!(plan.version_of("libfdt1"), Some("1.6.1-4+b1"));
         assert_eq!(plan.removes, ["libvirt0"]);
     }
 
     #[test]
     fn progress_lines_are_told_from_others() {
-        assert_eq!(progress_of("dlstatus:3:12.5:Retrieving file 3 of 9").as_deref(), Some("12% Retrieving file 3 of 9"));
+        assert_eq!(
+            progress_of("dlstatus:3:12.5:Retrieving file 3 of 9").as_deref(),
+            Some("12% Retrieving file 3 of 9")
+        );
         assert_eq!(progress_of("Reading package lists..."), None);
     }
 }

@@ -26,7 +26,10 @@ pub const QEMU_NEEDED: Version = Version::new(10, 0, 2);
 pub const QEMU_PROGRAM: &str = "qemu-system-ppc64";
 
 /// Programs that Debian's packages bring, with the package of each.
-const PROGRAMS: [(&str, &str); 2] = [("dtc", "device-tree-compiler"), (QEMU_PROGRAM, "qemu-system-ppc")];
+const PROGRAMS: [(&str, &str); 2] = [
+    ("dtc", "device-tree-compiler"),
+    (QEMU_PROGRAM, "qemu-system-ppc"),
+];
 
 /// What a command needs before it can start.
 #[derive(Debug, Clone)]
@@ -39,17 +42,29 @@ pub struct Wanted {
 impl Wanted {
     /// What tests on this machine need: cargo is there already.
     pub fn nothing() -> Self {
-        Self { rust_src: false, emulator: false, qemu: None }
+        Self {
+            rust_src: false,
+            emulator: false,
+            qemu: None,
+        }
     }
 
     /// What the image's build needs.
     pub fn for_image() -> Self {
-        Self { rust_src: true, emulator: false, qemu: None }
+        Self {
+            rust_src: true,
+            emulator: false,
+            qemu: None,
+        }
     }
 
     /// What running the image needs; `qemu` replaces the usual emulator.
     pub fn everything(qemu: Option<&Path>) -> Self {
-        Self { rust_src: true, emulator: true, qemu: qemu.map(Path::to_path_buf) }
+        Self {
+            rust_src: true,
+            emulator: true,
+            qemu: qemu.map(Path::to_path_buf),
+        }
     }
 }
 
@@ -81,17 +96,30 @@ fn ensure_programs(workspace: &Workspace, qemu: Option<&Path>) -> Result<()> {
         if program == QEMU_PROGRAM {
             match check_qemu(qemu.unwrap_or(Path::new(QEMU_PROGRAM)))? {
                 QemuState::Good => {}
-                _ if qemu.is_some() => bail!("{}: no such program (--qemu)", qemu.unwrap_or(Path::new("")).display()),
+                _ if qemu.is_some() => bail!(
+                    "{}: no such program (--qemu)",
+                    qemu.unwrap_or(Path::new("")).display()
+                ),
                 QemuState::Missing => {
-                    missing.push(Missing { package, why: format!("{QEMU_PROGRAM} is not there (QEMU {QEMU_NEEDED} or later is needed)") });
+                    missing.push(Missing {
+                        package,
+                        why: format!(
+                            "{QEMU_PROGRAM} is not there (QEMU {QEMU_NEEDED} or later is needed)"
+                        ),
+                    });
                 }
                 QemuState::Old(found) => missing.push(Missing {
                     package,
-                    why: format!("{QEMU_PROGRAM} is QEMU {found}; {QEMU_NEEDED} or later is needed"),
+                    why: format!(
+                        "{QEMU_PROGRAM} is QEMU {found}; {QEMU_NEEDED} or later is needed"
+                    ),
                 }),
             }
         } else if process::find_program(Path::new(program)).is_none() {
-            missing.push(Missing { package, why: format!("{program} is not there") });
+            missing.push(Missing {
+                package,
+                why: format!("{program} is not there"),
+            });
         }
     }
     if missing.is_empty() {
@@ -109,7 +137,9 @@ fn ensure_programs(workspace: &Workspace, qemu: Option<&Path>) -> Result<()> {
         QemuState::Old(found) => bail!(
             "{} is QEMU {found} even after the installation; {QEMU_NEEDED} or later is needed: \
              another copy comes first in PATH",
-            process::find_program(Path::new(QEMU_PROGRAM)).unwrap_or_default().display()
+            process::find_program(Path::new(QEMU_PROGRAM))
+                .unwrap_or_default()
+                .display()
         ),
     }
 }
@@ -124,13 +154,21 @@ fn install(workspace: &Workspace, packages: &[&str]) -> Result<()> {
     let by_hand = format!(
         "install these packages by hand: {} (QEMU must be {QEMU_NEEDED} or later{})",
         packages.join(" "),
-        if os.codename == "bookworm" { ": bookworm-backports has it" } else { "" }
+        if os.codename == "bookworm" {
+            ": bookworm-backports has it"
+        } else {
+            ""
+        }
     );
     if !os.is_debian_like() || process::find_program(Path::new("apt-get")).is_none() {
-        bail!("this system ({}) has no apt-get that the tool knows to use; {by_hand}", os.name);
+        bail!(
+            "this system ({}) has no apt-get that the tool knows to use; {by_hand}",
+            os.name
+        );
     }
     let apt = Apt::for_this_system(workspace, &os)?;
-    apt.update().map_err(|error| anyhow::anyhow!("{error:#}\n{by_hand}"))?;
+    apt.update()
+        .map_err(|error| anyhow::anyhow!("{error:#}\n{by_hand}"))?;
     let plan = apt.plan(packages)?;
     if let Some(found) = plan.version_of("qemu-system-ppc") {
         match Version::of_debian_package(found) {
@@ -164,9 +202,17 @@ fn check_qemu(program: &Path) -> Result<QemuState> {
         Duration::from_secs(20),
     )?;
     let Some(version) = Version::of_qemu_banner(&output.stdout) else {
-        bail!("{} --version does not say which QEMU it is: {:?}", program.display(), output.stdout.trim());
+        bail!(
+            "{} --version does not say which QEMU it is: {:?}",
+            program.display(),
+            output.stdout.trim()
+        );
     };
-    Ok(if version >= QEMU_NEEDED { QemuState::Good } else { QemuState::Old(version) })
+    Ok(if version >= QEMU_NEEDED {
+        QemuState::Good
+    } else {
+        QemuState::Old(version)
+    })
 }
 
 /// The version of the emulator, as its banner says it, for reports.
@@ -175,5 +221,6 @@ pub fn qemu_version(program: &Path) -> Result<Version> {
         Command::new(program).arg("--version").stderr(Stdio::null()),
         Duration::from_secs(20),
     )?;
-    Version::of_qemu_banner(&output.stdout).ok_or_else(|| anyhow::anyhow!("{} is no QEMU", program.display()))
+    Version::of_qemu_banner(&output.stdout)
+        .ok_or_else(|| anyhow::anyhow!("{} is no QEMU", program.display()))
 }

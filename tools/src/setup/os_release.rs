@@ -25,7 +25,12 @@ impl OsRelease {
                 .map(|(_, value)| value.trim().trim_matches(['"', '\'']).to_owned())
         };
         let mut ids: Vec<String> = value("ID").into_iter().collect();
-        ids.extend(value("ID_LIKE").unwrap_or_default().split_whitespace().map(str::to_owned));
+        ids.extend(
+            value("ID_LIKE")
+                .unwrap_or_default()
+                .split_whitespace()
+                .map(str::to_owned),
+        );
         Self {
             name: value("PRETTY_NAME").unwrap_or_else(|| "an unknown system".to_owned()),
             codename: value("VERSION_CODENAME").unwrap_or_default(),

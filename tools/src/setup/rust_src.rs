@@ -28,7 +28,10 @@ pub fn ensure(workspace: &Workspace) -> Result<()> {
     if place.join(WITNESS).is_file() {
         return Ok(());
     }
-    eprintln!("Set-up: the Rust component rust-src is missing in {}", sysroot.display());
+    eprintln!(
+        "Set-up: the Rust component rust-src is missing in {}",
+        sysroot.display()
+    );
     let by_rustup = match from_rustup() {
         Ok(()) if place.join(WITNESS).is_file() => return Ok(()),
         Ok(()) => "rustup says it is there, but the files are not".to_owned(),
@@ -55,18 +58,26 @@ fn sysroot() -> Result<PathBuf> {
     {
         return Ok(sysroot.to_path_buf());
     }
-    let output = process::capture(Command::new("rustc").args(["--print", "sysroot"]), Duration::from_secs(60))?;
+    let output = process::capture(
+        Command::new("rustc").args(["--print", "sysroot"]),
+        Duration::from_secs(60),
+    )?;
     ensure!(output.status.success(), "rustc --print sysroot failed");
     Ok(PathBuf::from(output.stdout.trim()))
 }
 
 fn from_rustup() -> Result<()> {
-    ensure!(process::find_program(Path::new("rustup")).is_some(), "there is no rustup");
+    ensure!(
+        process::find_program(Path::new("rustup")).is_some(),
+        "there is no rustup"
+    );
     let step = Step::start("installing the Rust component rust-src with rustup");
     let log = std::env::temp_dir().join(format!("pinion-rustup-{}.log", std::process::id()));
     let mut last = String::new();
     let status = process::logged(
-        Command::new("rustup").args(["component", "add", "rust-src"]).env("RUSTUP_MAX_RETRIES", "1"),
+        Command::new("rustup")
+            .args(["component", "add", "rust-src"])
+            .env("RUSTUP_MAX_RETRIES", "1"),
         &log,
         Duration::from_secs(240),
         |line| {
@@ -78,7 +89,10 @@ fn from_rustup() -> Result<()> {
     );
     // Only its last line matters, and that is in `last`.
     let _ = std::fs::remove_file(&log);
-    ensure!(status?.success(), "`rustup component add rust-src` failed ({last})");
+    ensure!(
+        status?.success(),
+        "`rustup component add rust-src` failed ({last})"
+    );
     step.done();
     Ok(())
 }
@@ -90,22 +104,44 @@ fn from_debian(workspace: &Workspace, place: &Path) -> Result<()> {
     apt.update()?;
     let offered = apt.versions("rust-src")?;
     let wanted = format!("{version}+");
-    let Some(found) = offered.iter().find(|v| v.starts_with(&wanted) || **v == version) else {
-        bail!("Debian ({}) has rust-src {}, not {version}", DEBIAN_SUITES.join(", "), offered.join(", "));
+    let Some(found) = offered
+        .iter()
+        .find(|v| v.starts_with(&wanted) || **v == version)
+    else {
+        bail!(
+            "Debian ({}) has rust-src {}, not {version}",
+            DEBIAN_SUITES.join(", "),
+            offered.join(", ")
+        );
     };
     let unpacked = workspace.setup_dir().join("rust-src/unpacked");
     apt.unpack(&[format!("rust-src={found}")], &unpacked)?;
     let library = unpacked.join(format!("usr/src/rustc-{version}/library"));
-    ensure!(library.is_dir(), "Debian's rust-src {found} has no {}", library.display());
+    ensure!(
+        library.is_dir(),
+        "Debian's rust-src {found} has no {}",
+        library.display()
+    );
     let step = Step::start(format!("copying the source into {}", place.display()));
-    std::fs::create_dir_all(place)
-        .with_context(|| format!("cannot write {}: is the toolchain another user's?", place.display()))?;
+    std::fs::create_dir_all(place).with_context(|| {
+        format!(
+            "cannot write {}: is the toolchain another user's?",
+            place.display()
+        )
+    })?;
     // The last step makes it visible whole or not at all.
     let half_done = place.join("library.part");
     let mut copy = Command::new("cp");
-    copy.arg("-RL").arg(&library).arg(&half_done).stderr(Stdio::null());
+    copy.arg("-RL")
+        .arg(&library)
+        .arg(&half_done)
+        .stderr(Stdio::null());
     let copied = process::capture(&mut copy, Duration::from_secs(300))?;
-    ensure!(copied.status.success(), "copying into {} failed", half_done.display());
+    ensure!(
+        copied.status.success(),
+        "copying into {} failed",
+        half_done.display()
+    );
     std::fs::rename(&half_done, place.join("library"))
         .with_context(|| format!("cannot rename {}", half_done.display()))?;
     // What was unpacked is not needed any more.
@@ -116,7 +152,14 @@ fn from_debian(workspace: &Workspace, place: &Path) -> Result<()> {
 
 /// The compiler's version, `1.95.0`.
 fn rustc_version() -> Result<String> {
-    let output = process::capture(Command::new("rustc").arg("--version"), Duration::from_secs(60))?;
-    let version = output.stdout.split_whitespace().nth(1).context("rustc --version says nothing")?;
+    let output = process::capture(
+        Command::new("rustc").arg("--version"),
+        Duration::from_secs(60),
+    )?;
+    let version = output
+        .stdout
+        .split_whitespace()
+        .nth(1)
+        .context("rustc --version says nothing")?;
     Ok(version.to_owned())
 }

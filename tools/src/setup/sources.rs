@@ -18,15 +18,35 @@ pub struct Archive {
 impl Archive {
     /// This archive's mirror with another release.
     pub fn with_suite(&self, suite: &str) -> Self {
-        Self { suite: suite.to_owned(), ..self.clone() }
+        Self {
+            suite: suite.to_owned(),
+            ..self.clone()
+        }
     }
 
     /// As a line of a sources list; `options` go into the brackets.
     pub fn line(&self, options: &str) -> String {
-        let signed = self.signed_by.as_ref().map_or(String::new(), |key| format!("signed-by={key}"));
-        let brackets = [options, &signed].iter().filter(|s| !s.is_empty()).map(|s| (*s).to_owned()).collect::<Vec<_>>().join(" ");
-        let brackets = if brackets.is_empty() { String::new() } else { format!("[{brackets}] ") };
-        format!("deb {brackets}{} {} {}", self.uri, self.suite, self.components.join(" "))
+        let signed = self
+            .signed_by
+            .as_ref()
+            .map_or(String::new(), |key| format!("signed-by={key}"));
+        let brackets = [options, &signed]
+            .iter()
+            .filter(|s| !s.is_empty())
+            .map(|s| (*s).to_owned())
+            .collect::<Vec<_>>()
+            .join(" ");
+        let brackets = if brackets.is_empty() {
+            String::new()
+        } else {
+            format!("[{brackets}] ")
+        };
+        format!(
+            "deb {brackets}{} {} {}",
+            self.uri,
+            self.suite,
+            self.components.join(" ")
+        )
     }
 }
 
@@ -41,7 +61,9 @@ pub fn system_archives() -> Vec<Archive> {
         files.extend(parts);
     }
     for file in files {
-        let Ok(text) = std::fs::read_to_string(&file) else { continue };
+        let Ok(text) = std::fs::read_to_string(&file) else {
+            continue;
+        };
         match file.extension().and_then(|e| e.to_str()) {
             Some("list") => archives.extend(parse_lines(&text)),
             Some("sources") => archives.extend(parse_paragraphs(&text)),
@@ -62,7 +84,10 @@ fn parse_line(line: &str) -> Option<Archive> {
     let mut signed_by = None;
     if let Some(options) = rest.strip_prefix('[') {
         let (options, after) = options.split_once(']')?;
-        signed_by = options.split_whitespace().find_map(|o| o.strip_prefix("signed-by=")).map(str::to_owned);
+        signed_by = options
+            .split_whitespace()
+            .find_map(|o| o.strip_prefix("signed-by="))
+            .map(str::to_owned);
         rest = after.trim_start();
     }
     let mut words = rest.split_whitespace();
@@ -88,7 +113,11 @@ fn parse_paragraphs(text: &str) -> Vec<Archive> {
                 .map(|(_, value)| value.trim().to_owned())
         };
         let words = |name: &str| -> Vec<String> {
-            field(name).unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+            field(name)
+                .unwrap_or_default()
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect()
         };
         let disabled = field("Enabled").is_some_and(|value| value.eq_ignore_ascii_case("no"));
         if disabled || !words("Types").iter().any(|t| t == "deb") {
@@ -110,7 +139,9 @@ fn parse_paragraphs(text: &str) -> Vec<Archive> {
 }
 
 fn is_remote(uri: &str) -> bool {
-    ["http://", "https://", "mirror+", "file:"].iter().any(|scheme| uri.starts_with(scheme))
+    ["http://", "https://", "mirror+", "file:"]
+        .iter()
+        .any(|scheme| uri.starts_with(scheme))
 }
 
 /// The archives of the release the system itself runs: the one `codename`
@@ -118,7 +149,8 @@ fn is_remote(uri: &str) -> bool {
 ///
 /// The first archive returned is the main one.
 pub fn of_release(archives: &[Archive], codename: &str) -> Vec<Archive> {
-    let is_main = |a: &&Archive| a.components.iter().any(|c| c == "main") && !a.suite.contains(['-', '/']);
+    let is_main =
+        |a: &&Archive| a.components.iter().any(|c| c == "main") && !a.suite.contains(['-', '/']);
     let Some(main) = archives
         .iter()
         .filter(is_main)
@@ -129,7 +161,9 @@ pub fn of_release(archives: &[Archive], codename: &str) -> Vec<Archive> {
     };
     let family = format!("{}-", main.suite);
     let wanted = |suite: &str| {
-        suite.strip_prefix(&family).is_some_and(|kind| kind == "updates" || kind == "security")
+        suite
+            .strip_prefix(&family)
+            .is_some_and(|kind| kind == "updates" || kind == "security")
     };
     let mut chosen = vec![main.clone()];
     chosen.extend(archives.iter().filter(|a| wanted(&a.suite)).cloned());
@@ -148,12 +182,21 @@ mod tests {
         assert_eq!(archives.len(), 1);
         assert_eq!(archives[0].uri, "http://mirror/debian");
         assert_eq!(archives[0].signed_by.as_deref(), Some("/k.gpg"));
-        assert_eq!(archives[0].line(""), "deb [signed-by=/k.gpg] http://mirror/debian bookworm main contrib");
+        assert_eq!(
+            archives[0].line(""),
+            "deb [signed-by=/k.gpg] http://mirror/debian bookworm main contrib"
+        );
 
         let paragraphs = "Types: deb\n# why\nURIs: http://mirror/debian\nSuites: bookworm bookworm-updates\n\
                           Components: main\nSigned-By: /k.gpg\n\nTypes: deb\nEnabled: no\nURIs: http://other\nSuites: x\n";
         let archives = parse_paragraphs(paragraphs);
-        assert_eq!(archives.iter().map(|a| a.suite.as_str()).collect::<Vec<_>>(), ["bookworm", "bookworm-updates"]);
+        assert_eq!(
+            archives
+                .iter()
+                .map(|a| a.suite.as_str())
+                .collect::<Vec<_>>(),
+            ["bookworm", "bookworm-updates"]
+        );
     }
 
     #[test]
@@ -163,11 +206,20 @@ mod tests {
                     deb http://s/debian-security bookworm-security main\ndeb http://m/debian bookworm-backports main\n";
         let archives = parse_lines(text);
         let suites = |codename: &str| -> Vec<String> {
-            of_release(&archives, codename).into_iter().map(|a| a.suite).collect()
+            of_release(&archives, codename)
+                .into_iter()
+                .map(|a| a.suite)
+                .collect()
         };
-        assert_eq!(suites("bookworm"), ["bookworm", "bookworm-updates", "bookworm-security"]);
+        assert_eq!(
+            suites("bookworm"),
+            ["bookworm", "bookworm-updates", "bookworm-security"]
+        );
         // The system's sources decide where they disagree with its name.
-        assert_eq!(suites("forky"), ["bookworm", "bookworm-updates", "bookworm-security"]);
+        assert_eq!(
+            suites("forky"),
+            ["bookworm", "bookworm-updates", "bookworm-security"]
+        );
         assert!(of_release(&[], "bookworm").is_empty());
     }
 }

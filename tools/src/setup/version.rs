@@ -14,7 +14,9 @@ impl Version {
 
     /// Reads the numbers a text starts with: `10.0.2+ds-2` is 10.0.2.
     pub fn leading(text: &str) -> Option<Self> {
-        let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let end = text
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(text.len());
         let mut parts = text[..end].split('.');
         let major = parts.next()?.parse().ok()?;
         let minor = parts.next()?.parse().ok()?;
@@ -24,7 +26,10 @@ impl Version {
 
     /// Reads `QEMU emulator version 10.0.2 (...)`.
     pub fn of_qemu_banner(text: &str) -> Option<Self> {
-        let rest = text.lines().next()?.strip_prefix("QEMU emulator version ")?;
+        let rest = text
+            .lines()
+            .next()?
+            .strip_prefix("QEMU emulator version ")?;
         Self::leading(rest)
     }
 
@@ -47,10 +52,19 @@ mod tests {
     #[test]
     fn banners_and_packages_are_read() {
         let banner = "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)\nCopyright";
-        assert_eq!(Version::of_qemu_banner(banner), Some(Version::new(10, 0, 2)));
+        assert_eq!(
+            Version::of_qemu_banner(banner),
+            Some(Version::new(10, 0, 2))
+        );
         assert_eq!(Version::of_qemu_banner("qemu-img version 7.2"), None);
-        assert_eq!(Version::of_debian_package("1:7.2+dfsg-7+deb12u18"), Some(Version::new(7, 2, 0)));
-        assert_eq!(Version::of_debian_package("1.95.0+dfsg1-1"), Some(Version::new(1, 95, 0)));
+        assert_eq!(
+            Version::of_debian_package("1:7.2+dfsg-7+deb12u18"),
+            Some(Version::new(7, 2, 0))
+        );
+        assert_eq!(
+            Version::of_debian_package("1.95.0+dfsg1-1"),
+            Some(Version::new(1, 95, 0))
+        );
         assert_eq!(Version::of_debian_package("unknown"), None);
     }
 

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use gimli::{EndianArcSlice, RunTimeEndian, SectionId};
 use anyhow::{Context, Result, bail};
+use gimli::{EndianArcSlice, RunTimeEndian, SectionId};
 use object::{Object, ObjectSection, ObjectSymbol};
 
 use crate::cli::{SymbolizeOptions, parse_address};
@@ -32,9 +32,14 @@ impl Symbols {
         Self::parse(&bytes).with_context(|| format!("{} has no usable symbols", path.display()))
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self> {
+    /// Reads a linked file.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
         let file = object::File::parse(bytes)?;
-        let endian = if file.is_little_endian() { RunTimeEndian::Little } else { RunTimeEndian::Big };
+        let endian = if file.is_little_endian() {
+            RunTimeEndian::Little
+        } else {
+            RunTimeEndian::Big
+        };
         let section = |id: SectionId| -> Result<Slice, object::Error> {
             let data = match file.section_by_name(id.name()) {
                 Some(section) => section.data()?.to_vec(),
@@ -46,7 +51,15 @@ impl Symbols {
         let lines = addr2line::Context::from_dwarf(dwarf)?;
         let mut functions: Vec<(u64, u64, String)> = file
             .symbols()
-            .filter(|symbol| symbol.is_definition() && matches!(symbol.kind(), object::SymbolKind::Text | object::SymbolKind::Label | object::SymbolKind::Unknown))
+            .filter(|symbol| {
+                symbol.is_definition()
+                    && matches!(
+                        symbol.kind(),
+                        object::SymbolKind::Text
+                            | object::SymbolKind::Label
+                            | object::SymbolKind::Unknown
+                    )
+            })
             .filter_map(|symbol| {
                 let name = symbol.name().ok().filter(|name| !name.is_empty())?;
                 let name = addr2line::demangle_auto(name.into(), None).into_owned();
@@ -63,7 +76,10 @@ impl Symbols {
         let mut calls = Vec::new();
         if let Ok(mut frames) = self.lines.find_frames(address).skip_all_loads() {
             while let Ok(Some(frame)) = frames.next() {
-                let function = frame.function.as_ref().and_then(|f| Some(f.demangle().ok()?.into_owned()));
+                let function = frame
+                    .function
+                    .as_ref()
+                    .and_then(|f| Some(f.demangle().ok()?.into_owned()));
                 let place = frame.location.and_then(|l| match (l.file, l.line) {
                     (Some(file), Some(line)) => Some(format!("{file}:{line}")),
                     (Some(file), None) => Some(file.to_owned()),
@@ -89,7 +105,9 @@ impl Symbols {
     /// The function or label that holds `address`, with the distance from its
     /// start where nothing says how long it is.
     fn function(&self, address: u64) -> Option<String> {
-        let after = self.functions.partition_point(|(start, _, _)| *start <= address);
+        let after = self
+            .functions
+            .partition_point(|(start, _, _)| *start <= address);
         let (start, end, name) = self.functions[..after].iter().next_back()?;
         if address < *end {
             return Some(name.clone());
@@ -101,14 +119,17 @@ impl Symbols {
 
 /// `cargo xtask symbolize`.
 pub fn command(workspace: &Workspace, options: &SymbolizeOptions) -> Result<ExitCode> {
-    let symbols = Symbols::load(workspace.debug_image())
-        .context("build the image first: `cargo xtask image` (it must be the very image that ran)")?;
+    let symbols = Symbols::load(workspace.debug_image()).context(
+        "build the image first: `cargo xtask image` (it must be the very image that ran)",
+    )?;
     if options.addresses.is_empty() {
         let mut filter = TraceFilter::new(Some(symbols));
         for line in stdin().lock().split(b'\n') {
             let mut line = line.context("cannot read standard input")?;
             line.push(b'\n');
-            stdout().write_all(&filter.feed(&line)).context("cannot write")?;
+            stdout()
+                .write_all(&filter.feed(&line))
+                .context("cannot write")?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -125,7 +146,9 @@ pub fn command(workspace: &Workspace, options: &SymbolizeOptions) -> Result<Exit
             Ok(offset) => offset,
             Err(error) => bail!("{error}"),
         };
-        let what = symbols.describe(offset).unwrap_or_else(|| "not in the image".to_owned());
+        let what = symbols
+            .describe(offset)
+            .unwrap_or_else(|| "not in the image".to_owned());
         println!("+{offset:#x}  {what}");
     }
     Ok(ExitCode::SUCCESS)

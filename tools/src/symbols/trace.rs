@@ -25,7 +25,11 @@ impl Frame {
     /// The address to look up: a return address names the instruction after
     /// the call, which may belong to the next line or function.
     pub fn lookup_address(self) -> u64 {
-        if self.number == 0 { self.offset } else { self.offset.saturating_sub(4) }
+        if self.number == 0 {
+            self.offset
+        } else {
+            self.offset.saturating_sub(4)
+        }
     }
 }
 
@@ -41,7 +45,10 @@ const LONGEST_LINE: usize = 512;
 impl TraceFilter {
     /// A filter; without symbols everything passes as it is.
     pub fn new(symbols: Option<Symbols>) -> Self {
-        Self { symbols, line: Vec::new() }
+        Self {
+            symbols,
+            line: Vec::new(),
+        }
     }
 
     /// What to show for the next `bytes` of output. Nothing is held back.
@@ -76,8 +83,20 @@ mod tests {
 
     #[test]
     fn frames_are_told_from_other_lines() {
-        assert_eq!(Frame::parse(" #0 +0x1234"), Some(Frame { number: 0, offset: 0x1234 }));
-        assert_eq!(Frame::parse("[    0.12] #12 +0xabc "), Some(Frame { number: 12, offset: 0xabc }));
+        assert_eq!(
+            Frame::parse(" #0 +0x1234"),
+            Some(Frame {
+                number: 0,
+                offset: 0x1234
+            })
+        );
+        assert_eq!(
+            Frame::parse("[    0.12] #12 +0xabc "),
+            Some(Frame {
+                number: 12,
+                offset: 0xabc
+            })
+        );
         assert_eq!(Frame::parse("backtrace (image at 0x20010000)"), None);
         assert_eq!(Frame::parse(" #1 0x1234"), None);
         assert_eq!(Frame::parse(" #x +0x1"), None);
@@ -85,8 +104,22 @@ mod tests {
 
     #[test]
     fn a_call_is_looked_up_before_its_return_address() {
-        assert_eq!(Frame { number: 0, offset: 0x100 }.lookup_address(), 0x100);
-        assert_eq!(Frame { number: 3, offset: 0x100 }.lookup_address(), 0xfc);
+        assert_eq!(
+            Frame {
+                number: 0,
+                offset: 0x100
+            }
+            .lookup_address(),
+            0x100
+        );
+        assert_eq!(
+            Frame {
+                number: 3,
+                offset: 0x100
+            }
+            .lookup_address(),
+            0xfc
+        );
     }
 
     #[test]

@@ -31,7 +31,10 @@ impl Artefacts {
     /// Makes what `cases` need.
     pub fn prepare(workspace: &Workspace, _program: &Path, _cases: &[Case]) -> Result<Self> {
         image::make(workspace)?;
-        Ok(Self { image: workspace.image().to_path_buf(), linux: Err("not there yet".to_owned()) })
+        Ok(Self {
+            image: workspace.image().to_path_buf(),
+            linux: Err("not there yet".to_owned()),
+        })
     }
 
     /// The image behind a program that changes how it is entered.

@@ -228,7 +228,8 @@ pub enum Qmp {
 impl Declarations {
     /// Reads the file.
     pub fn load() -> Result<Self> {
-        let text = std::fs::read_to_string(Path::new(FILE)).with_context(|| format!("cannot read {FILE}"))?;
+        let text = std::fs::read_to_string(Path::new(FILE))
+            .with_context(|| format!("cannot read {FILE}"))?;
         Self::parse(&text).with_context(|| format!("{FILE} is wrong"))
     }
 

@@ -20,11 +20,26 @@ use crate::setup;
 use crate::workspace::Workspace;
 
 /// Builds what the cases need and plays them.
-pub fn run(workspace: &Workspace, options: &TestOptions, cases: &[Case], counts: &mut Counts) -> Result<()> {
-    let program = options.qemu.clone().unwrap_or_else(|| PathBuf::from(setup::QEMU_PROGRAM));
+pub fn run(
+    workspace: &Workspace,
+    options: &TestOptions,
+    cases: &[Case],
+    counts: &mut Counts,
+) -> Result<()> {
+    let program = options
+        .qemu
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(setup::QEMU_PROGRAM));
     let artefacts = Artefacts::prepare(workspace, &program, cases)?;
-    let workers = options.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
-    println!("emulator tests: {} on QEMU {}, {workers} side by side", cases.len(), setup::qemu_version(&program)?);
+    let workers = options
+        .jobs
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+        .max(1);
+    println!(
+        "emulator tests: {} on QEMU {}, {workers} side by side",
+        cases.len(),
+        setup::qemu_version(&program)?
+    );
     let bar = progress_bar(cases.len());
     let next = AtomicUsize::new(0);
     let results = Mutex::new(Counts::default());
@@ -35,7 +50,9 @@ pub fn run(workspace: &Workspace, options: &TestOptions, cases: &[Case], counts:
                     let start = Instant::now();
                     let outcome = one(workspace, &artefacts, &program, case);
                     let text = describe(case, start.elapsed().as_secs_f64(), &outcome);
-                    let mut counts = results.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    let mut counts = results
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner);
                     match outcome.verdict {
                         Verdict::Passed => counts.passed += 1,
                         Verdict::Failed { .. } => counts.failed += 1,
@@ -49,15 +66,23 @@ pub fn run(workspace: &Workspace, options: &TestOptions, cases: &[Case], counts:
         }
     });
     bar.finish_and_clear();
-    counts.add(results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner));
+    counts.add(
+        results
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner),
+    );
     Ok(())
 }
 
 fn progress_bar(count: usize) -> ProgressBar {
-    let target =
-        if crate::progress::is_live() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let style = ProgressStyle::with_template("{spinner} emulator tests {pos}/{len} {wide_bar} {elapsed}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let target = if crate::progress::is_live() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let style =
+        ProgressStyle::with_template("{spinner} emulator tests {pos}/{len} {wide_bar} {elapsed}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::with_draw_target(Some(count as u64), target).with_style(style);
     bar.enable_steady_tick(std::time::Duration::from_millis(250));
     bar
@@ -77,7 +102,11 @@ struct Outcome {
 
 fn one(workspace: &Workspace, artefacts: &Artefacts, program: &Path, case: &Case) -> Outcome {
     let folder = Path::new("target/emulator").join(&case.name);
-    let mut outcome = Outcome { verdict: Verdict::Passed, folder, typed: None };
+    let mut outcome = Outcome {
+        verdict: Verdict::Passed,
+        folder,
+        typed: None,
+    };
     let setting = match setting(artefacts, program, case, &outcome.folder) {
         Ok(Ok(setting)) => setting,
         Ok(Err(missing)) => {
@@ -85,15 +114,24 @@ fn one(workspace: &Workspace, artefacts: &Artefacts, program: &Path, case: &Case
             return outcome;
         }
         Err(error) => {
-            outcome.verdict = Verdict::Failed { why: format!("{error:#}"), tail: Vec::new() };
+            outcome.verdict = Verdict::Failed {
+                why: format!("{error:#}"),
+                tail: Vec::new(),
+            };
             return outcome;
         }
     };
     outcome.typed = Some(setting.typed());
     outcome.verdict = match play::play(case, &setting, &outcome.folder, workspace.debug_image()) {
         Ok(Played { failure: None, .. }) => Verdict::Passed,
-        Ok(Played { failure: Some(why), tail }) => Verdict::Failed { why, tail },
-        Err(error) => Verdict::Failed { why: format!("{error:#}"), tail: Vec::new() },
+        Ok(Played {
+            failure: Some(why),
+            tail,
+        }) => Verdict::Failed { why, tail },
+        Err(error) => Verdict::Failed {
+            why: format!("{error:#}"),
+            tail: Vec::new(),
+        },
     };
     outcome
 }
@@ -104,7 +142,10 @@ fn describe(case: &Case, seconds: f64, outcome: &Outcome) -> String {
         Verdict::Skipped(why) => report::line(Mark::Skip, &case.name, seconds, why),
         Verdict::Failed { why, tail } => {
             let mut text = report::line(Mark::Fail, &case.name, seconds, why);
-            text.push_str(&format!("\n      last lines of {}/console.log:", outcome.folder.display()));
+            text.push_str(&format!(
+                "\n      last lines of {}/console.log:",
+                outcome.folder.display()
+            ));
             for line in tail {
                 text.push_str(&format!("\n      | {line}"));
             }
@@ -130,7 +171,10 @@ fn setting(
     let board = Board::load(&case.board)?;
     let wanted = &case.settings;
     let mut setting = Setting::of(program, board);
-    setting.icount_shift = wanted.icount.unwrap_or(true).then_some(setting.board.icount_shift);
+    setting.icount_shift = wanted
+        .icount
+        .unwrap_or(true)
+        .then_some(setting.board.icount_shift);
     setting.smp.clone_from(&wanted.smp);
     setting.memory.clone_from(&wanted.memory);
     setting.devices = wanted.devices.clone().unwrap_or_default();
@@ -152,7 +196,9 @@ fn setting(
             Ok(linux) => Some(linux.kernel.clone()),
             Err(why) => return Ok(Err(why.clone())),
         },
-        (kernel, tree) => Some(artefacts.entered(case, kernel, tree.as_deref(), &setting, folder)?),
+        (kernel, tree) => {
+            Some(artefacts.entered(case, kernel, tree.as_deref(), &setting, folder)?)
+        }
     };
     setting.initrd = match wanted.initrd.as_deref() {
         Some("kexec") => match &artefacts.linux {

@@ -34,9 +34,15 @@ pub fn expand(declarations: &Declarations) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for test in &declarations.tests {
         ensure!(!test.boards.is_empty(), "test {} has no board", test.name);
-        ensure!(!test.about.trim().is_empty(), "test {} does not say what it shows", test.name);
         ensure!(
-            test.steps.iter().any(|step| matches!(step, Step::Expect(_))),
+            !test.about.trim().is_empty(),
+            "test {} does not say what it shows",
+            test.name
+        );
+        ensure!(
+            test.steps
+                .iter()
+                .any(|step| matches!(step, Step::Expect(_))),
             "test {} expects no line: it could not tell a silent machine from a good one",
             test.name
         );
@@ -45,7 +51,11 @@ pub fn expand(declarations: &Declarations) -> Result<Vec<Case>> {
                 cases.push(case(declarations, test, None, board));
             }
             for variant in &test.variants {
-                if variant.boards.as_ref().is_none_or(|boards| boards.contains(board)) {
+                if variant
+                    .boards
+                    .as_ref()
+                    .is_none_or(|boards| boards.contains(board))
+                {
                     cases.push(case(declarations, test, Some(variant), board));
                 }
             }
@@ -63,14 +73,27 @@ pub fn expand(declarations: &Declarations) -> Result<Vec<Case>> {
     }
     let mut names = BTreeSet::new();
     for case in &cases {
-        ensure!(names.insert(&case.name), "two tests are named {}", case.name);
+        ensure!(
+            names.insert(&case.name),
+            "two tests are named {}",
+            case.name
+        );
     }
     Ok(cases)
 }
 
-fn case(declarations: &Declarations, test: &Declaration, variant: Option<&Variant>, board: &str) -> Case {
+fn case(
+    declarations: &Declarations,
+    test: &Declaration,
+    variant: Option<&Variant>,
+    board: &str,
+) -> Case {
     let settings = variant.map_or_else(|| test.common.clone(), |v| v.settings.over(&test.common));
-    let never = declarations.defaults.never.iter().filter(|text| !test.allow.contains(text));
+    let never = declarations
+        .defaults
+        .never
+        .iter()
+        .filter(|text| !test.allow.contains(text));
     Case {
         name: match variant {
             Some(variant) => format!("{}-{}-{board}", test.name, variant.name),
@@ -125,7 +148,12 @@ mod tests {
         let names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
         assert_eq!(
             names,
-            ["banner-one-powernv8", "banner-one-powernv9", "banner-smt4-powernv9", "entry-powernv9"]
+            [
+                "banner-one-powernv8",
+                "banner-one-powernv9",
+                "banner-smt4-powernv9",
+                "entry-powernv9"
+            ]
         );
         assert_eq!(cases[2].settings.smp.as_deref(), Some("4,threads=4"));
         assert_eq!(cases[2].settings.append.as_deref(), Some("selftest"));
@@ -133,7 +161,10 @@ mod tests {
         assert_eq!(cases[0].never, ["panicked"]);
         assert_eq!(cases[3].never, ["ready"]);
         assert_eq!(cases[3].settings.kernel, Some(Kernel::HostileEntry));
-        assert_eq!(cases[0].steps[2], Step::Qmp(Qmp::Plain("system_powerdown".to_owned())));
+        assert_eq!(
+            cases[0].steps[2],
+            Step::Qmp(Qmp::Plain("system_powerdown".to_owned()))
+        );
         let tree = cases[3].settings.tree.as_ref().unwrap();
         assert_eq!(tree[0], TreeChange::RemoveNode("/ibm,opal".to_owned()));
         assert_eq!(tree[2], TreeChange::Cut(100));
@@ -144,10 +175,19 @@ mod tests {
         let refused = |from: &str, to: &str| {
             let text = TEXT.replacen(from, to, 1);
             assert_ne!(text, TEXT);
-            Declarations::parse(&text).and_then(|d| expand(&d)).unwrap_err().to_string()
+            Declarations::parse(&text)
+                .and_then(|d| expand(&d))
+                .unwrap_err()
+                .to_string()
         };
         assert!(refused("{ expect = \"Pinion *\" }, ", "").contains("expects no line"));
-        assert!(refused("boards = [\"powernv9\"], timeout", "boards = [\"powernv10\"], timeout").contains("which the test is not for"));
+        assert!(
+            refused(
+                "boards = [\"powernv9\"], timeout",
+                "boards = [\"powernv10\"], timeout"
+            )
+            .contains("which the test is not for")
+        );
         assert!(refused("name = \"smt4\"", "name = \"one\"").contains("two tests are named"));
         refused("ends = \"crash\"", "ends = \"somehow\"");
         refused("smp = \"4,threads=4\"", "spm = \"4,threads=4\"");

@@ -58,12 +58,22 @@ pub fn run(filter: Option<&str>, counts: &mut Counts) -> Result<()> {
 
 fn one(run: &Run, filter: Option<&str>) -> Result<Counts> {
     let mut command = Command::new(cargo_program());
-    command.args(&run.cargo).arg("--no-fail-fast").arg("--color=never").arg("--");
-    command.args(filter).args(&run.arguments).envs(&run.environment);
+    command
+        .args(&run.cargo)
+        .arg("--no-fail-fast")
+        .arg("--color=never")
+        .arg("--");
+    command
+        .args(filter)
+        .args(&run.arguments)
+        .envs(&run.environment);
     // What cargo tells this tool about itself is not for the tests' builds.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
-        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") || name.starts_with("CARGO_BIN_") {
+        if name.starts_with("CARGO_PKG_")
+            || name.starts_with("CARGO_MANIFEST_")
+            || name.starts_with("CARGO_BIN_")
+        {
             command.env_remove(name.as_ref());
         }
     }
@@ -71,12 +81,17 @@ fn one(run: &Run, filter: Option<&str>) -> Result<Counts> {
     let start = Instant::now();
     let step = crate::progress::Step::start(format!("host tests: {}", run.name));
     let mut reader = Reader::default();
-    let status = process::logged(&mut command, &log, Duration::from_secs(run.timeout), |line| {
-        step.detail(line.trim());
-        if let Some(text) = reader.feed(line, start.elapsed().as_secs_f64()) {
-            println!("{text}");
-        }
-    });
+    let status = process::logged(
+        &mut command,
+        &log,
+        Duration::from_secs(run.timeout),
+        |line| {
+            step.detail(line.trim());
+            if let Some(text) = reader.feed(line, start.elapsed().as_secs_f64()) {
+                println!("{text}");
+            }
+        },
+    );
     drop(step);
     let good = matches!(&status, Ok(status) if status.success());
     let mut counts = reader.counts;
@@ -85,7 +100,10 @@ fn one(run: &Run, filter: Option<&str>) -> Result<Counts> {
         counts.failed = 1;
     }
     if !good {
-        println!("{}", report::line(Mark::Fail, &run.name, start.elapsed().as_secs_f64(), ""));
+        println!(
+            "{}",
+            report::line(Mark::Fail, &run.name, start.elapsed().as_secs_f64(), "")
+        );
         match status {
             Ok(status) => println!("      cargo: {status}"),
             Err(error) => println!("      {error:#}"),
@@ -119,11 +137,19 @@ impl Reader {
     fn feed(&mut self, line: &str, now: f64) -> Option<String> {
         let line = line.trim();
         if let Some(rest) = line.strip_prefix("Running ") {
-            self.program = rest.split(" (").next().unwrap_or(rest).trim_start_matches("unittests ").to_owned();
+            self.program = rest
+                .split(" (")
+                .next()
+                .unwrap_or(rest)
+                .trim_start_matches("unittests ")
+                .to_owned();
             // "unittests src/main.rs" is the same for each crate: the file in
             // target/ tells them apart.
             if let Some((_, file)) = rest.rsplit_once("/deps/") {
-                let stem = file.trim_end_matches(')').rsplit_once('-').map_or(file, |(stem, _)| stem);
+                let stem = file
+                    .trim_end_matches(')')
+                    .rsplit_once('-')
+                    .map_or(file, |(stem, _)| stem);
                 self.program = format!("{stem} {}", self.program);
             }
             self.since = now;
@@ -135,8 +161,17 @@ impl Reader {
             if counts.total() == 0 {
                 return None;
             }
-            let mark = if counts.failed == 0 { Mark::Ok } else { Mark::Fail };
-            return Some(report::line(mark, &self.program, now - self.since, &counts.to_string()));
+            let mark = if counts.failed == 0 {
+                Mark::Ok
+            } else {
+                Mark::Fail
+            };
+            return Some(report::line(
+                mark,
+                &self.program,
+                now - self.since,
+                &counts.to_string(),
+            ));
         }
         None
     }
@@ -148,7 +183,9 @@ fn parse_result(line: &str) -> Option<Counts> {
     let (_, numbers) = rest.split_once(". ")?;
     let mut counts = Counts::default();
     for part in numbers.split(';') {
-        let Some((number, what)) = part.trim().split_once(' ') else { continue };
+        let Some((number, what)) = part.trim().split_once(' ') else {
+            continue;
+        };
         let Ok(number) = number.parse() else { continue };
         match what {
             "passed" => counts.passed = number,
@@ -167,15 +204,42 @@ mod tests {
     #[test]
     fn results_are_added_up_and_named() {
         let mut reader = Reader::default();
-        assert_eq!(reader.feed("     Running unittests src/lib.rs (target/debug/deps/pinion-0a1b)", 1.0), None);
+        assert_eq!(
+            reader.feed(
+                "     Running unittests src/lib.rs (target/debug/deps/pinion-0a1b)",
+                1.0
+            ),
+            None
+        );
         let line = reader
             .feed("test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.00s", 3.0)
             .unwrap();
-        assert!(line.starts_with("ok    pinion src/lib.rs") && line.contains("2.0 s"), "{line}");
+        assert!(
+            line.starts_with("ok    pinion src/lib.rs") && line.contains("2.0 s"),
+            "{line}"
+        );
         assert!(reader.feed("   Doc-tests pinion", 3.0).is_none());
-        assert_eq!(reader.feed("test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured", 3.0), None);
-        let line = reader.feed("test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured", 4.0).unwrap();
+        assert_eq!(
+            reader.feed(
+                "test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured",
+                3.0
+            ),
+            None
+        );
+        let line = reader
+            .feed(
+                "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured",
+                4.0,
+            )
+            .unwrap();
         assert!(line.starts_with("FAIL"), "{line}");
-        assert_eq!(reader.counts, Counts { passed: 13, failed: 2, skipped: 1 });
+        assert_eq!(
+            reader.counts,
+            Counts {
+                passed: 13,
+                failed: 2,
+                skipped: 1
+            }
+        );
     }
 }

@@ -25,12 +25,18 @@ use report::Counts;
 /// Nothing could be run: set-up or build failed, or the filter fits nothing.
 pub fn command(workspace: &Workspace, options: &TestOptions) -> Result<ExitCode> {
     let cases = expand::expand(&Declarations::load()?)?;
-    let fits = |name: &str| options.filter.as_deref().is_none_or(|filter| name.contains(filter));
+    let fits = |name: &str| {
+        options
+            .filter
+            .as_deref()
+            .is_none_or(|filter| name.contains(filter))
+    };
     let chosen: Vec<Case> = match &options.filter {
         // A whole name means that test alone, not those it is a part of.
-        Some(name) if cases.iter().any(|case| case.name == *name) => {
-            cases.into_iter().filter(|case| case.name == *name).collect()
-        }
+        Some(name) if cases.iter().any(|case| case.name == *name) => cases
+            .into_iter()
+            .filter(|case| case.name == *name)
+            .collect(),
         _ => cases.into_iter().filter(|case| fits(&case.name)).collect(),
     };
     if options.list {
@@ -40,7 +46,8 @@ pub fn command(workspace: &Workspace, options: &TestOptions) -> Result<ExitCode>
         return Ok(ExitCode::SUCCESS);
     }
     // A filter that fits emulator tests means those, unless --host says otherwise.
-    let run_host = !options.emulator && (options.host || options.filter.is_none() || chosen.is_empty());
+    let run_host =
+        !options.emulator && (options.host || options.filter.is_none() || chosen.is_empty());
     let run_emulator = !options.host && !chosen.is_empty();
 
     crate::setup::ensure(workspace, &options.wanted(run_emulator))?;
@@ -51,7 +58,26 @@ pub fn command(workspace: &Workspace, options: &TestOptions) -> Result<ExitCode>
     if run_emulator {
         emulated::run(workspace, options, &chosen, &mut counts)?;
     }
-    ensure!(counts.total() > 0, "no test fits {:?}", options.filter.as_deref().unwrap_or(""));
+    ensure!(
+        counts.total() > 0,
+        "no test fits {:?}",
+        options.filter.as_deref().unwrap_or("")
+    );
     println!("{counts}");
-    Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if counts.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// What is wrong with the declarations, for `cargo xtask check`.
+pub fn check_declarations() -> Result<Vec<String>> {
+    let mut findings = Vec::new();
+    for case in expand::expand(&Declarations::load()?)? {
+        if let Err(error) = crate::board::Board::load(&case.board) {
+            findings.push(format!("{}: {error:#}", case.name));
+        }
+    }
+    Ok(findings)
 }

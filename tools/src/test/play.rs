@@ -55,7 +55,12 @@ pub fn play(case: &Case, setting: &Setting, folder: &Path, symbols: &Path) -> Re
     if failure.is_none() && case.ends != Ends::Running {
         failure = player.finish(case)?;
     }
-    if failure.is_none() && case.settings.append.as_ref().is_some_and(|a| a.split_whitespace().any(|w| w == "selftest"))
+    if failure.is_none()
+        && case
+            .settings
+            .append
+            .as_ref()
+            .is_some_and(|a| a.split_whitespace().any(|w| w == "selftest"))
     {
         failure = player.watch.verdict().err();
     }
@@ -66,9 +71,18 @@ pub fn play(case: &Case, setting: &Setting, folder: &Path, symbols: &Path) -> Re
         }
         player.machine.kill();
     } else {
-        failure = verdict(case.ends, control.last_words(), player.machine.wait()?.code());
+        failure = verdict(
+            case.ends,
+            control.last_words(),
+            player.machine.wait()?.code(),
+        );
     }
-    let tail = player.transcript.tail(TAIL).into_iter().map(str::to_owned).collect();
+    let tail = player
+        .transcript
+        .tail(TAIL)
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
     Ok(Played { failure, tail })
 }
 
@@ -93,7 +107,10 @@ impl Player {
                             return Ok(Some(format!("never printed: {pattern:?}")));
                         }
                         if Instant::now() >= self.end {
-                            return Ok(Some(format!("not printed within {} s: {pattern:?}", case.timeout)));
+                            return Ok(Some(format!(
+                                "not printed within {} s: {pattern:?}",
+                                case.timeout
+                            )));
                         }
                         if let Some(bad) = self.pump(case)? {
                             return Ok(Some(bad));
@@ -116,7 +133,9 @@ impl Player {
             }
         }
         if case.ends == Ends::Running && self.closed {
-            return Ok(Some("the machine ended, and was to keep running".to_owned()));
+            return Ok(Some(
+                "the machine ended, and was to keep running".to_owned(),
+            ));
         }
         Ok(None)
     }
@@ -125,7 +144,10 @@ impl Player {
     fn finish(&mut self, case: &Case) -> Result<Option<String>> {
         while !self.closed {
             if Instant::now() >= self.end {
-                return Ok(Some(format!("the machine does not end within {} s", case.timeout)));
+                return Ok(Some(format!(
+                    "the machine does not end within {} s",
+                    case.timeout
+                )));
             }
             if let Some(bad) = self.pump(case)? {
                 return Ok(Some(bad));
@@ -140,7 +162,9 @@ impl Player {
             Output::Bytes(bytes) => {
                 self.watch.feed(&bytes);
                 let shown = self.filter.feed(&bytes);
-                self.log.write_all(&shown).context("cannot write console.log")?;
+                self.log
+                    .write_all(&shown)
+                    .context("cannot write console.log")?;
                 self.transcript.feed(&shown);
             }
             Output::Quiet => {}
@@ -150,7 +174,10 @@ impl Player {
                 self.closed = true;
             }
         }
-        Ok(self.transcript.forbidden(&case.never).map(|line| format!("must not be printed: {line:?}")))
+        Ok(self
+            .transcript
+            .forbidden(&case.never)
+            .map(|line| format!("must not be printed: {line:?}")))
     }
 }
 
@@ -163,7 +190,8 @@ fn verdict(wanted: Ends, seen: Option<End>, code: Option<i32>) -> Option<String>
         Ends::Running => true,
     };
     let seen = seen.map_or("for no reason that QEMU gives", describe);
-    (!good).then(|| format!("the machine ended: {seen} (QEMU's status {code:?}); wanted: {wanted:?}"))
+    (!good)
+        .then(|| format!("the machine ended: {seen} (QEMU's status {code:?}); wanted: {wanted:?}"))
 }
 
 fn describe(end: End) -> &'static str {

@@ -30,7 +30,11 @@ impl Counts {
 /// The closing line.
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+        write!(
+            f,
+            "{} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        )
     }
 }
 
@@ -52,7 +56,9 @@ pub fn line(mark: Mark, name: &str, seconds: f64, note: &str) -> String {
         Mark::Fail => "FAIL",
         Mark::Skip => "skip",
     };
-    format!("{mark:<5} {name:<44} {seconds:>6.1} s  {note}").trim_end().to_owned()
+    format!("{mark:<5} {name:<44} {seconds:>6.1} s  {note}")
+        .trim_end()
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -61,8 +67,16 @@ mod tests {
 
     #[test]
     fn the_closing_line_is_what_other_programs_read() {
-        let mut counts = Counts { passed: 3, failed: 0, skipped: 1 };
-        counts.add(Counts { passed: 1, failed: 2, skipped: 0 });
+        let mut counts = Counts {
+            passed: 3,
+            failed: 0,
+            skipped: 1,
+        };
+        counts.add(Counts {
+            passed: 1,
+            failed: 2,
+            skipped: 0,
+        });
         assert_eq!(counts.to_string(), "4 passed, 2 failed, 1 skipped");
         assert_eq!(counts.total(), 7);
     }

