@@ -46,6 +46,11 @@ impl Board {
         Ok(board)
     }
 
+    /// All of them.
+    pub fn all() -> Result<Vec<Self>> {
+        Self::names().iter().map(|name| Self::load(name)).collect()
+    }
+
     /// The boards there are, sorted.
     pub fn names() -> Vec<String> {
         let Ok(entries) = std::fs::read_dir("boards") else {

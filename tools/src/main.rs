@@ -8,12 +8,14 @@ mod check;
 mod cli;
 mod emulator;
 mod image;
+mod pnor;
 mod process;
 mod progress;
 mod run;
 mod setup;
 mod symbols;
 mod test;
+mod trampoline;
 mod workspace;
 
 use std::process::ExitCode;

@@ -67,9 +67,9 @@ pub fn cargo_program() -> std::ffi::OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
-/// Builds the program `name` for the machine and returns where it is. Cargo
-/// shows its own progress.
-pub fn cargo(workspace: &Workspace, name: &str) -> Result<PathBuf> {
+/// Builds the program `name` of `package` for the machine and returns where it
+/// is. Cargo shows its own progress.
+pub fn cargo(workspace: &Workspace, package: &str, name: &str) -> Result<PathBuf> {
     ensure!(
         workspace.target_description().is_file(),
         "{} is not there: the image cannot be built",
@@ -80,7 +80,7 @@ pub fn cargo(workspace: &Workspace, name: &str) -> Result<PathBuf> {
     let mut hasher = DefaultHasher::new();
     script.hash(&mut hasher);
     let mut command = Command::new(cargo_program());
-    command.args(["rustc", "--release", "--bin", name]);
+    command.args(["rustc", "--release", "--package", package, "--bin", name]);
     for_machine(workspace, &mut command);
     if !crate::progress::is_live() {
         command.arg("--quiet");

@@ -25,7 +25,7 @@ pub struct Image {
 
 /// Builds the image and writes `target/pinion.elf` and `target/pinion.debug`.
 pub fn make(workspace: &Workspace) -> Result<Image> {
-    let built = build::cargo(workspace, "pinion")?;
+    let built = build::cargo(workspace, "pinion", "pinion")?;
     let bytes = read(&built)?;
     let stripped =
         strip::strip(&bytes).with_context(|| format!("{} cannot be stripped", built.display()))?;
@@ -48,6 +48,18 @@ pub fn command(workspace: &Workspace) -> Result<ExitCode> {
     println!(
         "  {:<16}{:>10} bytes of {BUDGET}",
         "whole file", image.file_bytes
+    );
+    let boards = crate::board::Board::all()?;
+    let flash_bytes = boards
+        .iter()
+        .map(|board| board.flash_bytes)
+        .max()
+        .unwrap_or(0);
+    let flash = crate::pnor::make(workspace, flash_bytes)?;
+    println!(
+        "{}\n  {:<16}{flash_bytes:>10} bytes, mostly holes",
+        flash.display(),
+        "flash"
     );
     if image.file_bytes > BUDGET {
         eprintln!(

@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
 
-use super::declaration::{Kernel, TreeChange};
+use super::declaration::{Drive, Kernel};
 use super::expand::Case;
+use crate::board::Board;
 use crate::emulator::qemu::Setting;
-use crate::image;
+use crate::trampoline::{self, Change, Entry, Trampoline};
 use crate::workspace::Workspace;
+use crate::{image, pnor};
 
 /// Files that tests name.
 pub struct Artefacts {
@@ -17,6 +19,8 @@ pub struct Artefacts {
     /// Debian's kernel and an initrd that starts the image by kexec, or why
     /// they are not to be had.
     pub linux: Result<Linux, String>,
+    flash: Option<PathBuf>,
+    trampoline: Option<Trampoline>,
 }
 
 /// A Linux that starts the image.
@@ -29,28 +33,70 @@ pub struct Linux {
 
 impl Artefacts {
     /// Makes what `cases` need.
-    pub fn prepare(workspace: &Workspace, _program: &Path, _cases: &[Case]) -> Result<Self> {
+    pub fn prepare(workspace: &Workspace, cases: &[Case]) -> Result<Self> {
+        let any = |wants: &dyn Fn(&Case) -> bool| cases.iter().any(wants);
         image::make(workspace)?;
+        let flash = if any(&|case| case.settings.drive == Some(Drive::Pnor)) {
+            let boards: Vec<Board> = cases
+                .iter()
+                .map(|case| Board::load(&case.board))
+                .collect::<Result<_>>()?;
+            Some(pnor::make(
+                workspace,
+                boards
+                    .iter()
+                    .map(|board| board.flash_bytes)
+                    .max()
+                    .unwrap_or(0),
+            )?)
+        } else {
+            None
+        };
+        let hostile = |case: &Case| {
+            case.settings.kernel == Some(Kernel::HostileEntry) || case.settings.tree.is_some()
+        };
+        let trampoline = if any(&hostile) {
+            Some(Trampoline::build(workspace)?)
+        } else {
+            None
+        };
         Ok(Self {
             image: workspace.image().to_path_buf(),
             linux: Err("not there yet".to_owned()),
+            flash,
+            trampoline,
         })
     }
 
-    /// The image behind a program that changes how it is entered.
+    /// A file that enters the image with `changes` made to the tree of the
+    /// machine that `setting` describes.
     pub fn entered(
         &self,
-        _case: &Case,
-        _kernel: Kernel,
-        _tree: Option<&[TreeChange]>,
-        _setting: &Setting,
-        _folder: &Path,
+        entry: Entry,
+        changes: &[Change],
+        setting: &Setting,
+        folder: &Path,
     ) -> Result<PathBuf> {
-        bail!("not there yet")
+        let trampoline = self
+            .trampoline
+            .as_ref()
+            .context("the trampoline was not built")?;
+        let tree = match changes {
+            [] => None,
+            changes => Some(trampoline.changed_tree(setting, changes, folder)?),
+        };
+        let bytes = trampoline.with_image(&image::read(&self.image)?, tree.as_deref(), entry)?;
+        trampoline::write(folder, &bytes)
     }
 
     /// A copy of the flash image for one machine, which may write to it.
-    pub fn flash_copy(&self, _folder: &Path) -> Result<PathBuf> {
-        bail!("not there yet")
+    pub fn flash_copy(&self, folder: &Path, flash_bytes: u64) -> Result<PathBuf> {
+        let from = self
+            .flash
+            .as_ref()
+            .context("the flash image was not made")?;
+        let to = folder.join("flash.pnor");
+        pnor::copy(from, &to, flash_bytes)?;
+        Ok(to)
     }
 }

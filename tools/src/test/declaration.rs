@@ -5,6 +5,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
+use crate::trampoline::Change;
+
 /// Where the tests are declared.
 pub const FILE: &str = "tests/emulator.toml";
 
@@ -100,7 +102,7 @@ pub struct Settings {
     /// A device tree file handed to the firmware.
     pub dtb: Option<String>,
     /// Changes to the tree that firmware hands to the image.
-    pub tree: Option<Vec<TreeChange>>,
+    pub tree: Option<Vec<Change>>,
     /// Seconds of the host's time.
     pub timeout: Option<u64>,
 }
@@ -162,24 +164,6 @@ pub enum Kernel {
 pub enum Drive {
     /// `target/pinion.pnor`.
     Pnor,
-}
-
-/// One change to the device tree on its way from firmware to the image.
-#[derive(Debug, Clone, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub enum TreeChange {
-    /// Removes the node at this path.
-    RemoveNode(String),
-    /// Removes a property: path and name.
-    RemoveProperty(String, String),
-    /// Sets a property to cells: path, name, cells.
-    SetCells(String, String, Vec<u32>),
-    /// Sets a property to a string: path, name, text.
-    SetText(String, String, String),
-    /// Keeps this many bytes of the tree; the header still says its old size.
-    Cut(usize),
-    /// Overwrites a 32-bit word: offset and value.
-    Poke(usize, u32),
 }
 
 /// How the machine must end.

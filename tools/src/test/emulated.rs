@@ -17,6 +17,7 @@ use crate::board::Board;
 use crate::cli::TestOptions;
 use crate::emulator::qemu::{Serial, Setting};
 use crate::setup;
+use crate::trampoline::Entry;
 use crate::workspace::Workspace;
 
 /// Builds what the cases need and plays them.
@@ -30,7 +31,7 @@ pub fn run(
         .qemu
         .clone()
         .unwrap_or_else(|| PathBuf::from(setup::QEMU_PROGRAM));
-    let artefacts = Artefacts::prepare(workspace, &program, cases)?;
+    let artefacts = Artefacts::prepare(workspace, cases)?;
     let workers = options
         .jobs
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
@@ -189,16 +190,14 @@ fn setting(
         Console::Com1 => Some(Serial::First(folder.join("com2.log"))),
         Console::Com2 => Some(Serial::Second(folder.join("com1.log"))),
     };
-    setting.kernel = match (wanted.kernel.unwrap_or_default(), &wanted.tree) {
-        (Kernel::None, _) => None,
-        (Kernel::Pinion, None) => Some(artefacts.image.clone()),
-        (Kernel::Linux, _) => match &artefacts.linux {
+    setting.kernel = match wanted.kernel.unwrap_or_default() {
+        Kernel::None => None,
+        Kernel::Pinion => Some(artefacts.image.clone()),
+        Kernel::Linux => match &artefacts.linux {
             Ok(linux) => Some(linux.kernel.clone()),
             Err(why) => return Ok(Err(why.clone())),
         },
-        (kernel, tree) => {
-            Some(artefacts.entered(case, kernel, tree.as_deref(), &setting, folder)?)
-        }
+        Kernel::HostileEntry => None,
     };
     setting.initrd = match wanted.initrd.as_deref() {
         Some("kexec") => match &artefacts.linux {
@@ -208,8 +207,15 @@ fn setting(
         other => other.map(PathBuf::from),
     };
     setting.flash = match wanted.drive {
-        Some(Drive::Pnor) => Some(artefacts.flash_copy(folder)?),
+        Some(Drive::Pnor) => Some(artefacts.flash_copy(folder, setting.board.flash_bytes)?),
         None => None,
     };
+    // Last: the tree is that of the machine as it is set up by now.
+    let changes = wanted.tree.as_deref().unwrap_or_default();
+    if wanted.kernel == Some(Kernel::HostileEntry) {
+        setting.kernel = Some(artefacts.entered(Entry::Hostile, changes, &setting, folder)?);
+    } else if !changes.is_empty() {
+        setting.kernel = Some(artefacts.entered(Entry::Plain, changes, &setting, folder)?);
+    }
     Ok(Ok(setting))
 }

@@ -111,7 +111,8 @@ fn case(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test::declaration::{Kernel, Qmp, TreeChange};
+    use crate::test::declaration::{Kernel, Qmp};
+    use crate::trampoline::Change;
 
     const TEXT: &str = r#"
         [defaults]
@@ -166,8 +167,8 @@ mod tests {
             Step::Qmp(Qmp::Plain("system_powerdown".to_owned()))
         );
         let tree = cases[3].settings.tree.as_ref().unwrap();
-        assert_eq!(tree[0], TreeChange::RemoveNode("/ibm,opal".to_owned()));
-        assert_eq!(tree[2], TreeChange::Cut(100));
+        assert_eq!(tree[0], Change::RemoveNode("/ibm,opal".to_owned()));
+        assert_eq!(tree[2], Change::Cut(100));
     }
 
     #[test]
