@@ -9,3 +9,15 @@
 extern crate alloc;
 
 pub mod addr;
+#[cfg(target_os = "none")]
+pub mod boot;
+pub mod console;
+#[cfg(target_os = "none")]
+pub mod cpu;
+pub mod crash;
+pub mod fdt;
+pub mod machine;
+pub mod memory;
+#[cfg(target_os = "none")]
+pub mod mmio;
+pub mod opal;

@@ -1,8 +1,13 @@
-//! The image.
+//! The image. Everything is in the library; on a PC there is nothing to run.
 #![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(target_os = "none")]
+use pinion as _;
 
 #[cfg(not(target_os = "none"))]
 fn main() {
-    eprintln!("pinion is an image for OpenPOWER machines: `cargo xtask run` boots it in an emulator");
+    eprintln!(
+        "pinion is an image for OpenPOWER machines: `cargo xtask run` boots it in an emulator"
+    );
     std::process::exit(2);
 }

@@ -1,0 +1,107 @@
+//! What a person sees first.
+
+use super::runtime;
+use crate::cpu;
+use crate::machine::Machine;
+use crate::println;
+
+/// The banner: who this is, and on what it runs.
+pub fn print(machine: &Machine) {
+    let microseconds = runtime::microseconds();
+    let pvr = cpu::pvr();
+    let processor = match runtime::generation() {
+        Some(generation) => alloc::format!("{generation}, PVR {pvr:#010x}"),
+        None => alloc::format!("unknown processor, PVR {pvr:#010x}"),
+    };
+    let cores = machine.cpus.cores.len();
+    let threads = machine.cpus.threads().count();
+    let mib = runtime::memory().map_or(0, |map| map.memory.total() >> 20);
+    let firmware = machine
+        .firmware
+        .as_ref()
+        .map_or("none", |firmware| &firmware.version);
+    println!();
+    println!("Pinion {}", env!("CARGO_PKG_VERSION"));
+    println!("  board      {}", machine.model);
+    println!("  processor  {processor}");
+    println!(
+        "  threads    {threads} on {cores} {}",
+        plural(cores, "core")
+    );
+    println!("  memory     {mib} MiB");
+    println!("  PHBs       {}", machine.phbs.len());
+    println!("  firmware   {firmware}");
+    println!();
+    crate::debug!("banner {microseconds} us after the hand-over");
+}
+
+/// `name`, in the plural where it belongs.
+pub fn plural(count: usize, name: &str) -> alloc::string::String {
+    alloc::format!("{name}{}", if count == 1 { "" } else { "s" })
+}
+
+/// The machine in detail.
+pub fn print_summary(machine: &Machine) {
+    print_memory();
+    for core in &machine.cpus.cores {
+        crate::debug!("core: chip {}, threads {:x?}", core.chip, core.threads);
+    }
+    if machine.phbs.is_empty() {
+        println!("PHBs: none");
+    } else {
+        println!("PHBs:");
+        println!("  name        chip  buses  PEs  registers");
+        for phb in &machine.phbs {
+            println!(
+                "  {:<10}  {:>4}  {:02x}-{:02x}  {:>3}  {:#x}",
+                phb.name(),
+                phb.chip,
+                phb.buses.0,
+                phb.buses.1,
+                phb.endpoints,
+                phb.registers
+            );
+        }
+    }
+}
+
+/// Memory: what there is, what is taken, what is free.
+pub fn print_memory() {
+    let Some(map) = runtime::memory() else { return };
+    let (free, total, largest) = runtime::frames();
+    println!("Memory:");
+    for range in map.memory.iter() {
+        println!(
+            "  {:#014x}..{:#014x}  {:>9}",
+            range.start(),
+            range.end(),
+            Size(range.size())
+        );
+    }
+    println!(
+        "  free {} of {}, largest block {}",
+        Size(free),
+        Size(total),
+        Size(largest.map_or(0, |shift| 1 << shift))
+    );
+    if let Some(initrd) = &map.initrd {
+        println!("  initrd {initrd}, {}", Size(initrd.size()));
+    }
+}
+
+/// Bytes in a unit that reads well, never rounded up.
+pub struct Size(pub u64);
+
+impl core::fmt::Display for Size {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+        let unit = units
+            .iter()
+            .find(|(shift, _)| self.0 >= 10 << shift || self.0 == 1 << shift);
+        let text = match unit {
+            Some((shift, name)) => alloc::format!("{} {name}", self.0 >> shift),
+            None => alloc::format!("{} B", self.0),
+        };
+        f.pad(&text)
+    }
+}

@@ -1,0 +1,115 @@
+//! Devices that an earlier system may have left running.
+
+use super::runtime::OPAL;
+use crate::machine::{Machine, Phb};
+use crate::{debug, warning};
+
+/// Config space: command register, its bus-master bit, header type, bus numbers.
+const COMMAND: u16 = 0x04;
+const BUS_MASTER: u32 = 1 << 2;
+const HEADER: u16 = 0x0c;
+const BUSES: u16 = 0x18;
+
+/// Deepest nesting of bridges that is followed.
+const MAX_DEPTH: u32 = 16;
+
+/// Turns bus mastering off on every function that answers, bridges last: DMA
+/// that survives a kexec would freeze the reserved PE as soon as the IODA
+/// tables are reset. Follows the bus numbers that are set.
+pub fn quiesce_devices(machine: &Machine) {
+    for phb in &machine.phbs {
+        let mut scan = Scan {
+            phb,
+            seen: 0,
+            masters: 0,
+            failed: 0,
+        };
+        scan.bus(phb.buses.0, 0);
+        debug!(
+            "{}: {} functions, bus mastering was on at {}",
+            phb.name(),
+            scan.seen,
+            scan.masters
+        );
+        if scan.failed > 0 {
+            warning!(
+                "{}: bus mastering stayed on at {} functions",
+                phb.name(),
+                scan.failed
+            );
+        }
+    }
+}
+
+struct Scan<'a> {
+    phb: &'a Phb,
+    seen: u32,
+    masters: u32,
+    failed: u32,
+}
+
+impl Scan<'_> {
+    fn read(&self, bdfn: u16, offset: u16) -> Option<u32> {
+        OPAL.config_read32(self.phb.id, bdfn, offset).ok()
+    }
+
+    fn bus(&mut self, bus: u8, depth: u32) {
+        // The root complex and a PCIe link have one device; behind a bridge to
+        // PCI, or inside a switch, there may be 32.
+        for device in 0..32u16 {
+            let first = u16::from(bus) << 8 | device << 3;
+            let Some(id) = self.read(first, 0).filter(|&id| id != !0) else {
+                continue;
+            };
+            let header = self.read(first, HEADER).unwrap_or(0);
+            let functions = if header >> 16 & 0x80 != 0 { 8 } else { 1 };
+            debug!(
+                "{}: {:02x}:{:02x} is {:04x}:{:04x}",
+                self.phb.name(),
+                bus,
+                device,
+                id & 0xffff,
+                id >> 16
+            );
+            for function in 0..functions {
+                self.function(first | function, bus, depth);
+            }
+            if depth == 0 && device == 0 && header >> 16 & 0x7f == 1 {
+                // A root port is alone on its bus: 31 reads saved.
+                break;
+            }
+        }
+    }
+
+    fn function(&mut self, bdfn: u16, bus: u8, depth: u32) {
+        if self.read(bdfn, 0).is_none_or(|id| id == !0) {
+            return;
+        }
+        self.seen += 1;
+        let is_bridge = self
+            .read(bdfn, HEADER)
+            .is_some_and(|header| header >> 16 & 0x7f == 1);
+        if is_bridge && depth < MAX_DEPTH {
+            let buses = self.read(bdfn, BUSES).unwrap_or(0);
+            let (secondary, subordinate) = ((buses >> 8) as u8, (buses >> 16) as u8);
+            // Numbers that do not go down the tree would go round in circles.
+            if secondary > bus && subordinate >= secondary {
+                self.bus(secondary, depth + 1);
+            }
+        }
+        let command = self.read(bdfn, COMMAND).unwrap_or(0);
+        if command & BUS_MASTER == 0 {
+            return;
+        }
+        self.masters += 1;
+        let off = (command & !BUS_MASTER) as u16;
+        let written = OPAL.config_write16(self.phb.id, bdfn, COMMAND, off).is_ok();
+        // The read's completion pushes posted writes of the device ahead.
+        let still = self
+            .read(bdfn, COMMAND)
+            .is_none_or(|now| now & BUS_MASTER != 0);
+        if !written || still {
+            self.failed += 1;
+        }
+    }
+}

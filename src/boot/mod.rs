@@ -1,0 +1,15 @@
+//! The image: joins the layers, from the first Rust instruction to the prompt.
+
+mod banner;
+mod crash;
+mod events;
+mod handover;
+mod heap;
+mod monitor;
+mod power;
+mod provoke;
+pub mod runtime;
+mod secondaries;
+mod selftest;
+mod start;
+mod terminals;

@@ -1,0 +1,192 @@
+//! The prompt: what a person at the console can ask for.
+
+use super::{banner, events, power, selftest};
+use super::{heap, runtime};
+use crate::console::line::{LineEditor, Typed};
+use crate::console::log::{self, Level};
+use crate::opal::Reboot;
+use crate::{print, println};
+use alloc::string::String;
+
+const PROMPT: &str = "pinion> ";
+
+/// A command: its name, what follows it, what it does.
+struct Command {
+    name: &'static str,
+    arguments: &'static str,
+    what: &'static str,
+    run: fn(&str),
+}
+
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "help",
+        arguments: "",
+        what: "this list",
+        run: help,
+    },
+    Command {
+        name: "machine",
+        arguments: "",
+        what: "what this machine is",
+        run: machine,
+    },
+    Command {
+        name: "memory",
+        arguments: "",
+        what: "memory, free and taken",
+        run: memory,
+    },
+    Command {
+        name: "threads",
+        arguments: "",
+        what: "hardware threads and what they do",
+        run: threads,
+    },
+    Command {
+        name: "log",
+        arguments: "[LEVEL]",
+        what: "what goes to the console: error, warning, info, debug",
+        run: log,
+    },
+    Command {
+        name: "selftest",
+        arguments: "[PART]",
+        what: "run the built-in self-test",
+        run: selftest,
+    },
+    Command {
+        name: "poweroff",
+        arguments: "",
+        what: "power the machine off",
+        run: |_| power::off("asked for at the console"),
+    },
+    Command {
+        name: "reboot",
+        arguments: "[full]",
+        what: "reboot; full: through all of firmware",
+        run: reboot,
+    },
+];
+
+/// Runs the commands of `first`, then those that are typed, for ever.
+pub fn run(first: &[String]) -> ! {
+    println!("Type help for what can be asked.");
+    for command in first {
+        println!("{PROMPT}{command}");
+        execute(command);
+    }
+    let mut editor = LineEditor::default();
+    print!("{PROMPT}");
+    loop {
+        let mut buffer = [0; 64];
+        // Input that came while nobody was looking is read, event or not.
+        events::wait();
+        let count = log::sink().map_or(0, |sink| sink.read(&mut buffer));
+        for &byte in buffer.get(..count).unwrap_or(&[]) {
+            match editor.take(byte) {
+                Typed::Echo(echo) if echo.starts_with('\r') => print!("{echo}{PROMPT}"),
+                Typed::Echo(echo) => print!("{echo}"),
+                Typed::Abandoned => print!("^C\n{PROMPT}"),
+                Typed::Line(line) => {
+                    println!();
+                    execute(&line);
+                    print!("{PROMPT}");
+                }
+            }
+        }
+    }
+}
+
+fn execute(line: &str) {
+    let line = line.trim();
+    if line.is_empty() {
+        return;
+    }
+    let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
+    match COMMANDS.iter().find(|command| command.name == name) {
+        Some(command) => (command.run)(rest.trim()),
+        None => hint(name),
+    }
+}
+
+/// What was perhaps meant.
+fn hint(name: &str) {
+    let alike = COMMANDS.iter().find(|command| {
+        let common = name
+            .bytes()
+            .zip(command.name.bytes())
+            .take_while(|(a, b)| a == b)
+            .count();
+        common >= 3 || common == name.len()
+    });
+    match alike {
+        Some(command) => println!("{name}: not known. Did you mean {}?", command.name),
+        None => println!("{name}: not known. Type help for what there is."),
+    }
+}
+
+fn help(_: &str) {
+    for command in COMMANDS {
+        let call = alloc::format!("{} {}", command.name, command.arguments);
+        println!("  {call:<18} {}", command.what);
+    }
+}
+
+fn machine(_: &str) {
+    if let Some(machine) = runtime::machine() {
+        banner::print(machine);
+        banner::print_summary(machine);
+    }
+}
+
+fn memory(_: &str) {
+    banner::print_memory();
+    let (used, free) = heap::usage();
+    println!("Heap: {used} bytes used, {free} free");
+}
+
+fn threads(_: &str) {
+    println!("  index  PIR     state     wake-ups");
+    let boot = crate::cpu::area();
+    for area in core::iter::once(boot).chain(super::secondaries::all().iter().copied()) {
+        let state = alloc::format!("{:?}", area.state()).to_lowercase();
+        println!(
+            "  {:>5}  {:#06x}  {state:<8}  {:>8}",
+            area.index(),
+            area.pir(),
+            area.wakes()
+        );
+    }
+}
+
+fn log(level: &str) {
+    if level.is_empty() {
+        println!(
+            "The console shows {} and what is more important.",
+            log::level().name()
+        );
+        println!(
+            "{} warnings and errors so far; {} bytes lost.",
+            log::complaints(),
+            log::lost()
+        );
+        return;
+    }
+    match Level::from_name(level) {
+        Some(level) => log::set_level(level),
+        None => println!("log {level}: there are error, warning, info, debug."),
+    }
+}
+
+fn selftest(part: &str) {
+    selftest::run(if part.is_empty() { "all" } else { part });
+}
+
+fn reboot(how: &str) {
+    match how {
+        "" => power::reboot(Reboot::Normal, "asked for at the console"),
+        "full" => power::reboot(Reboot::Full, "asked for at the console"),
+        _ => println!("reboot {how}: there is only reboot, and reboot full."),
+    }
+}

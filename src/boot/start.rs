@@ -1,0 +1,257 @@
+//! From the first Rust instruction to the prompt.
+
+use super::runtime::{self, OPAL};
+use super::{
+    banner, crash, events, handover, monitor, power, provoke, secondaries, selftest, terminals,
+};
+use crate::addr::HostAddr;
+use crate::console::log::{self, Level};
+use crate::fdt::{HEADER_SIZE, MAX_SIZE, Tree};
+use crate::machine::{Machine, MemoryMap};
+use crate::opal::{Entry, Token};
+use crate::{cpu, error, warning};
+use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
+use spin::Once;
+
+/// What the loader left in registers.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct LoaderRegisters {
+    /// r3: the device tree.
+    pub tree: u64,
+    /// r6: "ePAP" from skiboot.
+    pub epapr_magic: u64,
+    /// r8: OPAL's base, from skiboot.
+    pub opal_base: u64,
+    /// r9: OPAL's entry, from skiboot.
+    pub opal_entry: u64,
+}
+
+/// r6 as skiboot leaves it (skiboot core/init.c). Only then are r8 and r9
+/// believed, and only when the tree cannot be read: kexec-lite leaves garbage
+/// in all three.
+const EPAPR_MAGIC: u64 = 0x6550_4150;
+
+/// First 64 KiB: vectors, and what kexec leaves there.
+const LOW_MEMORY: u64 = 0x1_0000;
+
+/// First Rust code of the image.
+#[unsafe(no_mangle)]
+extern "C" fn pinion_start(registers: &LoaderRegisters) -> ! {
+    runtime::start_clock();
+    // SAFETY: the boot thread's first Rust code.
+    unsafe { cpu::init_boot_thread(runtime::generation()) };
+    let tree = match read_tree(registers.tree) {
+        Ok(tree) => tree,
+        Err(error) => {
+            salvage_console(registers);
+            give_up(format_args!("{error}"));
+        }
+    };
+    if let Some(entry) = opal_entry(&tree) {
+        // SAFETY: from a checked tree of this machine.
+        unsafe { runtime::firmware().set(entry) };
+        terminals::use_opal(0);
+    }
+    let map = MemoryMap::read(&tree, registers.tree).and_then(|mut map| {
+        let (start, end) = cpu::image_range();
+        map.take("image", start, end - start)?;
+        map.take("low memory", 0, LOW_MEMORY)?;
+        Ok(map)
+    });
+    let map = match map {
+        Ok(map) => map,
+        Err(error) => give_up(format_args!("{error}")),
+    };
+    let bad_initrd = map.bad_initrd;
+    // SAFETY: the map has all that the tree and Pinion itself take.
+    if let Err(error) = unsafe { runtime::init_memory(map) } {
+        give_up(format_args!("{error}"));
+    }
+    go_on_with_memory(registers.tree, bad_initrd)
+}
+
+/// Bytes of the boot thread's stack once there is memory (base-2 logarithm).
+const STACK_SHIFT: u32 = 18;
+
+/// What the second half of the start needs from the first.
+static TREE_AT: AtomicU64 = AtomicU64::new(0);
+static BAD_INITRD: Once<(u64, u64)> = Once::new();
+
+/// Leaves the small stack in .bss for one that is large enough for anything.
+fn go_on_with_memory(tree: u64, bad_initrd: Option<(u64, u64)>) -> ! {
+    TREE_AT.store(tree, Ordering::Relaxed);
+    if let Some(cells) = bad_initrd {
+        BAD_INITRD.call_once(|| cells);
+    }
+    assert!(cpu::stack_is_sound(), "the boot stack was used up");
+    let stack = match runtime::allocate(STACK_SHIFT, None) {
+        Ok(stack) => stack,
+        Err(error) => give_up(format_args!("{error} for the boot thread's stack")),
+    };
+    let (low, size) = (stack.start().get(), stack.size());
+    core::mem::forget(stack);
+    // SAFETY: the block is never freed; nothing on the old stack is used.
+    unsafe { cpu::continue_on_stack(low, size, start_with_memory) }
+}
+
+/// The second half of the start: with a heap, and on a large stack.
+extern "C" fn start_with_memory() -> ! {
+    let tree = match read_tree(TREE_AT.load(Ordering::Relaxed)) {
+        Ok(tree) => tree,
+        Err(error) => give_up(format_args!("{error}")),
+    };
+    let machine = runtime::set_machine(Machine::read(&tree, cpu::pir()));
+    cpu::set_timebase_hz(machine.timebase_hz);
+    if let Some(level) = machine.bootargs.log_level.and_then(Level::from_number) {
+        log::set_level(level);
+    }
+    terminals::choose(machine);
+    if machine.firmware.is_none() {
+        give_up(format_args!(
+            "device tree: no usable /ibm,opal: this machine has no OPAL firmware"
+        ));
+    }
+    banner::print(machine);
+    for told in &machine.warnings {
+        warning!("{told}");
+    }
+    if let Some(&(start, end)) = BAD_INITRD.get() {
+        warning!("{}", crate::machine::Warning::Initrd { start, end });
+    }
+    if runtime::generation().is_none() {
+        warning!(
+            "processor version {:#010x} is unknown; it is treated like POWER10",
+            cpu::pvr()
+        );
+    }
+    check_tokens();
+    handover::quiesce_devices(machine);
+    events::init(machine);
+    secondaries::start(machine);
+    banner::print_summary(machine);
+    go_on(machine)
+}
+
+/// What bootargs ask for, then the prompt.
+fn go_on(machine: &'static Machine) -> ! {
+    if let Some(what) = &machine.bootargs.provoke {
+        provoke::provoke(what);
+    }
+    if let Some(part) = &machine.bootargs.selftest {
+        match selftest::run(part) {
+            0 => power::off("self-test passed"),
+            failed => crash::stop(format_args!("self-test: {failed} failed")),
+        }
+    }
+    monitor::run(&machine.bootargs.run)
+}
+
+/// Why there is no tree.
+enum NoTree {
+    Pointer(u64),
+    Bad(crate::fdt::FdtError),
+}
+
+impl fmt::Display for NoTree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pointer(at) => {
+                write!(
+                    f,
+                    "device tree: r3 = {at:#x} is no address of one (it must be a multiple of 8, not 0)"
+                )
+            }
+            Self::Bad(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+fn read_tree(at: u64) -> Result<Tree<'static>, NoTree> {
+    // Real addresses have at most 56 bits; beyond, an access is a different one.
+    if at == 0 || at % 8 != 0 || at >> 56 != 0 {
+        return Err(NoTree::Pointer(at));
+    }
+    let at = HostAddr::new(at);
+    // SAFETY: the loader's tree is not changed by anyone; it is reserved from
+    // the allocator before that exists. An address without memory ends in a
+    // machine check that says so.
+    let header = unsafe { runtime::bytes_at(at, HEADER_SIZE) };
+    let size = Tree::claimed_size(header).map_err(NoTree::Bad)?;
+    // SAFETY: as above.
+    let blob = unsafe { runtime::bytes_at(at, size) };
+    Tree::check(blob).map_err(NoTree::Bad)
+}
+
+/// Where `/ibm,opal` says that firmware is. Its own text is the only check
+/// that there is: a base that is a real address, an entry behind it.
+fn opal_entry(tree: &Tree<'_>) -> Option<Entry> {
+    let node = tree.find("/ibm,opal")?;
+    let base = node.number("opal-base-address")?;
+    plausible(Entry {
+        base,
+        address: node.number("opal-entry-address")?,
+    })
+}
+
+fn plausible(entry: Entry) -> Option<Entry> {
+    let distance = entry.address.checked_sub(entry.base)?;
+    let good =
+        entry.base != 0 && entry.base >> 56 == 0 && entry.address % 4 == 0 && distance < 64 << 20;
+    good.then_some(entry)
+}
+
+/// The tree cannot be read: looks for a way to say so.
+fn salvage_console(registers: &LoaderRegisters) {
+    let by_register = (registers.epapr_magic == EPAPR_MAGIC).then_some(Entry {
+        base: registers.opal_base,
+        address: registers.opal_entry,
+    });
+    let entry = by_register
+        .and_then(plausible)
+        .or_else(|| salvage_from_tree(registers.tree));
+    if let Some(entry) = entry {
+        // SAFETY: skiboot's own registers, or what the undamaged part of this
+        // machine's tree says; both checked for plausibility.
+        unsafe { runtime::firmware().set(entry) };
+        terminals::use_opal(0);
+    }
+}
+
+fn salvage_from_tree(at: u64) -> Option<Entry> {
+    if at == 0 || at % 8 != 0 || at >> 56 != 0 {
+        return None;
+    }
+    let at = HostAddr::new(at);
+    // SAFETY: as in `read_tree`.
+    let header = unsafe { runtime::bytes_at(at, HEADER_SIZE) };
+    let size = Tree::claimed_size(header).ok()?.min(MAX_SIZE);
+    // SAFETY: as in `read_tree`.
+    let blob = unsafe { runtime::bytes_at(at, size) };
+    let [base, address] = Tree::salvage(blob, ["opal-base-address", "opal-entry-address"])?;
+    plausible(Entry { base, address })
+}
+
+/// Asks firmware which of the calls that Pinion knows it has.
+fn check_tokens() {
+    let present = Token::ALL
+        .iter()
+        .copied()
+        .filter(|&token| OPAL.has(token).unwrap_or(false));
+    runtime::firmware().set_present(present);
+    for &token in Token::ALL {
+        if runtime::firmware().is_absent(token) {
+            crate::debug!(
+                "firmware does not have the call {token:?} ({})",
+                token as u64
+            );
+        }
+    }
+}
+
+/// The orderly end of a start that cannot go on.
+fn give_up(why: fmt::Arguments<'_>) -> ! {
+    error!("{why}");
+    crash::stop(why)
+}

@@ -1,0 +1,6 @@
+//! The serial line: what is said, to whom, and what a person answers.
+
+pub mod line;
+pub mod log;
+pub mod ring;
+pub mod sink;

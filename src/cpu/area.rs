@@ -1,0 +1,196 @@
+//! What belongs to one hardware thread: found through HSPRG0, read and written
+//! by the first instructions of an interrupt, which know its layout.
+
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Bytes of each of a thread's stacks for interrupts.
+pub const INTERRUPT_STACK: u64 = 12 * 1024;
+
+/// A thread's area. 128-byte aligned: no cache line is shared by two threads.
+#[repr(C, align(128))]
+pub struct Area {
+    /// Top of the stack that the thread runs on.
+    pub(super) stack_top: u64,
+    /// Saved by an interrupt's first instructions.
+    pub(super) save_r10: u64,
+    pub(super) save_cr: u64,
+    pub(super) save_r11: u64,
+    pub(super) save_r12: u64,
+    pub(super) save_ctr: u64,
+    /// Where those instructions go on: `interrupt_entry` in the image.
+    pub(super) handler: u64,
+    /// Lowest address and top of the stacks: ordinary interrupts, machine
+    /// check, system reset.
+    pub(super) stacks: [[u64; 2]; 3],
+    /// The image's TOC pointer.
+    pub(super) toc: u64,
+    /// Physical thread id.
+    pub(super) pir: u64,
+    /// Index among the threads that run, 0 for the boot thread.
+    pub(super) index: u32,
+    /// Lowest address of the stack that the thread runs on.
+    pub(super) stack_low: u64,
+    /// Nesting of machine-check handlers: OPAL refuses to be called inside.
+    pub(super) in_machine_check: AtomicU32,
+    /// Nesting of the crash path.
+    pub(super) crashes: AtomicU32,
+    /// Hypervisor maintenance interrupts that OPAL handled.
+    pub(super) maintenance: AtomicU64,
+    /// Work for a parked thread: address of a function, 0 for none.
+    pub(super) work: AtomicU64,
+    /// What the thread is doing; a [`ThreadState`] as a number.
+    pub(super) state: AtomicU32,
+    /// Times that the thread left its parking loop.
+    pub(super) wakes: AtomicU64,
+    /// POWER8: stack pointer of the parking loop, from which `nap` returns
+    /// through the system-reset vector; 0 while the thread does not nap.
+    pub(super) nap_stack: u64,
+}
+
+/// What a thread is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ThreadState {
+    /// It has not arrived yet.
+    Starting = 0,
+    /// It waits for work in the cheapest way the processor has.
+    Parked = 1,
+    /// It runs work, or is the boot thread.
+    Running = 2,
+    /// It is on its way back to OPAL.
+    Returned = 3,
+    /// It has crashed.
+    Crashed = 4,
+}
+
+/// An entry of the list that `secondary_entry` searches.
+#[repr(C)]
+pub(super) struct AreaEntry {
+    pub(super) pir: u64,
+    pub(super) area: *const Area,
+}
+
+pub(super) const AREA_STACK_TOP: usize = offset_of!(Area, stack_top);
+pub(super) const AREA_R10: usize = offset_of!(Area, save_r10);
+pub(super) const AREA_CR: usize = offset_of!(Area, save_cr);
+pub(super) const AREA_R11: usize = offset_of!(Area, save_r11);
+pub(super) const AREA_R12: usize = offset_of!(Area, save_r12);
+pub(super) const AREA_CTR: usize = offset_of!(Area, save_ctr);
+pub(super) const AREA_HANDLER: usize = offset_of!(Area, handler);
+pub(super) const AREA_STACKS: usize = offset_of!(Area, stacks);
+pub(super) const AREA_TOC: usize = offset_of!(Area, toc);
+pub(super) const AREA_NAP_STACK: usize = offset_of!(Area, nap_stack);
+
+/// A new area; each pair is a lowest address and a top.
+pub(super) fn new(
+    pir: u64,
+    index: u32,
+    stack: [u64; 2],
+    stacks: [[u64; 2]; 3],
+    state: ThreadState,
+) -> Area {
+    Area {
+        stack_top: stack[1],
+        save_r10: 0,
+        save_cr: 0,
+        save_r11: 0,
+        save_r12: 0,
+        save_ctr: 0,
+        handler: super::vectors::interrupt_entry as *const () as u64,
+        stacks,
+        toc: toc(),
+        pir,
+        index,
+        stack_low: stack[0],
+        in_machine_check: AtomicU32::new(0),
+        crashes: AtomicU32::new(0),
+        maintenance: AtomicU64::new(0),
+        work: AtomicU64::new(0),
+        state: AtomicU32::new(state as u32),
+        wakes: AtomicU64::new(0),
+        nap_stack: 0,
+    }
+}
+
+/// What r2 holds in all of the image.
+fn toc() -> u64 {
+    let value: u64;
+    // SAFETY: reads r2, which the ABI reserves for the TOC.
+    unsafe { core::arch::asm!("mr {}, 2", out(reg) value, options(nomem, nostack)) };
+    value
+}
+
+impl Area {
+    /// Physical thread id.
+    pub fn pir(&self) -> u64 {
+        self.pir
+    }
+
+    /// Index among the threads that run; 0 is the boot thread.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Lowest address and top of each of the thread's stacks.
+    pub fn stack_ranges(&self) -> [[u64; 2]; 4] {
+        let [ordinary, machine_check, system_reset] = self.stacks;
+        [
+            [self.stack_low, self.stack_top],
+            ordinary,
+            machine_check,
+            system_reset,
+        ]
+    }
+
+    /// What the thread is doing.
+    pub fn state(&self) -> ThreadState {
+        match self.state.load(Ordering::Acquire) {
+            0 => ThreadState::Starting,
+            1 => ThreadState::Parked,
+            2 => ThreadState::Running,
+            3 => ThreadState::Returned,
+            _ => ThreadState::Crashed,
+        }
+    }
+
+    pub(super) fn set_state(&self, state: ThreadState) {
+        self.state.store(state as u32, Ordering::Release);
+    }
+
+    /// Counts a crash on this thread; returns how many there were before.
+    pub fn count_crash(&self) -> u32 {
+        self.set_state(ThreadState::Crashed);
+        self.crashes.fetch_add(1, Ordering::AcqRel)
+    }
+
+    /// Whether the thread is inside its machine-check handler.
+    pub fn in_machine_check(&self) -> bool {
+        self.in_machine_check.load(Ordering::Relaxed) != 0
+    }
+
+    /// Marks the thread as inside its machine-check handler.
+    pub fn enter_machine_check(&self) {
+        self.in_machine_check.store(1, Ordering::Relaxed);
+    }
+
+    /// Marks the thread as outside of it again.
+    pub fn leave_machine_check(&self) {
+        self.in_machine_check.store(0, Ordering::Relaxed);
+    }
+
+    /// Counts a hypervisor maintenance interrupt that firmware has handled.
+    pub fn count_maintenance(&self) {
+        self.maintenance.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Hypervisor maintenance interrupts so far.
+    pub fn maintenance(&self) -> u64 {
+        self.maintenance.load(Ordering::Relaxed)
+    }
+
+    /// Times that the thread left its parking loop.
+    pub fn wakes(&self) -> u64 {
+        self.wakes.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,265 @@
+//! The processor: entry, interrupts, threads, idling. Only in the image.
+
+mod area;
+mod entry;
+pub mod idle;
+pub mod msr;
+pub mod spr;
+pub mod threads;
+mod vectors;
+
+pub use area::{Area, ThreadState};
+pub use entry::image_range;
+
+use crate::crash::Generation;
+use crate::{mfspr, mtspr};
+use area::INTERRUPT_STACK;
+use core::arch::asm;
+use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+/// LPCR bits (Power ISA 3.0B, book III, 2.2).
+mod lpcr {
+    /// Default prefetch depth.
+    pub const DPFD: u64 = 4 << 52;
+    /// POWER9: a hypervisor virtualization interrupt ends `stop`.
+    pub const PECE_HVEE: u64 = 1 << 46;
+    /// The decrementer has more than 32 bits (POWER9 and later).
+    pub const LD: u64 = 1 << 17;
+    /// A directed hypervisor doorbell ends power saving.
+    pub const PECEDH: u64 = 1 << 15;
+    /// An external interrupt ends power saving.
+    pub const PECE0: u64 = 1 << 14;
+    /// The decrementer ends power saving.
+    pub const PECE1: u64 = 1 << 13;
+    /// Hypervisor maintenance and others end power saving.
+    pub const PECE2: u64 = 1 << 12;
+    /// Hypervisor virtualization interrupts are enabled (POWER9 and later).
+    pub const HVICE: u64 = 1 << 1;
+}
+
+/// Processor version, upper 32 bits zero.
+pub fn pvr() -> u32 {
+    mfspr!(spr::PVR) as u32
+}
+
+/// Physical id of the thread that runs.
+pub fn pir() -> u64 {
+    mfspr!(spr::PIR) & 0xf_ffff
+}
+
+/// Timebase, in ticks.
+#[inline]
+pub fn timebase() -> u64 {
+    let value;
+    // SAFETY: reads a register.
+    unsafe { asm!("mftb {}", out(reg) value, options(nomem, nostack)) };
+    value
+}
+
+/// Ticks of the timebase in a second; 0 until it is known.
+static TIMEBASE_HZ: AtomicU32 = AtomicU32::new(0);
+
+/// Sets the timebase's frequency, in hertz.
+pub fn set_timebase_hz(hertz: u64) {
+    TIMEBASE_HZ.store(u32::try_from(hertz).unwrap_or(u32::MAX), Ordering::Relaxed);
+}
+
+/// The timebase's frequency, in hertz.
+pub fn timebase_hz() -> u64 {
+    match TIMEBASE_HZ.load(Ordering::Relaxed) {
+        0 => crate::machine::DEFAULT_TIMEBASE_HZ,
+        hertz => u64::from(hertz),
+    }
+}
+
+/// Spins for this many milliseconds.
+pub fn wait_ms(milliseconds: u64) {
+    let start = timebase();
+    let ticks = timebase_hz() / 1000 * milliseconds;
+    while timebase().wrapping_sub(start) < ticks {
+        core::hint::spin_loop();
+    }
+}
+
+/// Interrupt stacks of the boot thread, which needs them before there is an
+/// allocator. In the order of [`Area::stacks`].
+#[repr(C, align(16))]
+struct Stacks(UnsafeCell<MaybeUninit<[[u8; INTERRUPT_STACK as usize]; 3]>>);
+
+// SAFETY: never accessed as a Rust object; assembly uses it as a stack, on one
+// thread.
+unsafe impl Sync for Stacks {}
+
+static BOOT_STACKS: Stacks = Stacks(UnsafeCell::new(MaybeUninit::uninit()));
+
+#[repr(C)]
+struct BootArea(UnsafeCell<MaybeUninit<Area>>);
+
+// SAFETY: initialised once, by the boot thread, before anything reads it; after
+// that only its atomics change while it is shared.
+unsafe impl Sync for BootArea {}
+
+static BOOT_AREA: BootArea = BootArea(UnsafeCell::new(MaybeUninit::uninit()));
+
+/// Makes interrupts of the boot thread land in Pinion: area, stacks, vectors,
+/// LPCR. Called once, first of all.
+///
+/// # Safety
+/// Runs on the boot thread before any other thread is started and before
+/// anything else of this module is used.
+pub unsafe fn init_boot_thread(generation: Option<Generation>) {
+    let low = BOOT_STACKS.0.get() as u64;
+    let stack = |index: u64| {
+        let low = low + index * INTERRUPT_STACK;
+        [low, low + INTERRUPT_STACK]
+    };
+    let (stack_low, stack_top) = entry::boot_stack_range();
+    let area = area::new(
+        pir(),
+        0,
+        [stack_low, stack_top],
+        [stack(0), stack(1), stack(2)],
+        ThreadState::Running,
+    );
+    let slot = BOOT_AREA.0.get().cast::<Area>();
+    // SAFETY: nothing else refers to the area yet.
+    unsafe { slot.write(area) };
+    // SAFETY: the area is complete and stays; the stack is hardly used yet.
+    unsafe {
+        adopt_area(slot);
+        plant_canary(stack_low);
+    }
+    // SAFETY: the stubs find what they need through HSPRG0, which is set; low
+    // memory is the payload's once firmware has handed over.
+    unsafe { vectors::install_vectors() };
+    init_control(generation);
+}
+
+/// Makes `area` the thread's own.
+///
+/// # Safety
+/// The area is complete, stays for ever and is no other thread's.
+unsafe fn adopt_area(area: *mut Area) {
+    // SAFETY: HSPRG0 is Pinion's; the stubs expect exactly this in it.
+    unsafe { mtspr!(spr::HSPRG0, area) };
+}
+
+/// Sets LPCR and the timers of the running thread, whatever was in them.
+fn init_control(generation: Option<Generation>) {
+    let common = lpcr::DPFD | lpcr::PECEDH | lpcr::PECE0 | lpcr::PECE1 | lpcr::PECE2;
+    let value = match generation {
+        Some(Generation::Power8) => common,
+        // An unknown processor is treated as the newest: the bits that it lacks
+        // read as zero.
+        _ => common | lpcr::LD | lpcr::HVICE | lpcr::PECE_HVEE,
+    };
+    // SAFETY: no translation is on and no partition runs: LPCR governs only
+    // timers and what ends power saving. The host is LPID 0. An isync makes
+    // the change visible to what follows.
+    unsafe {
+        mtspr!(spr::LPIDR, 0u64);
+        mtspr!(spr::LPCR, value);
+        asm!("isync", options(nostack));
+    }
+    idle::disarm_decrementer();
+}
+
+/// The running thread's area.
+pub fn area() -> &'static Area {
+    let area = mfspr!(spr::HSPRG0) as *const Area;
+    // SAFETY: HSPRG0 was set by `adopt_area` before any Rust code that can get
+    // here ran on this thread; areas stay for ever. What changes in a shared
+    // area is atomic or touched by assembly only.
+    unsafe { &*area }
+}
+
+/// Whether the running thread is inside its machine-check handler.
+pub fn in_machine_check() -> bool {
+    area().in_machine_check()
+}
+
+/// Stops the machine for a debugger or the service processor: `attn`, which
+/// HID0 has to allow first (POWER8 bit 31, POWER9 and later bit 3).
+pub fn attn(generation: Option<Generation>) -> ! {
+    let enable = match generation {
+        Some(Generation::Power8) => 1u64 << 32,
+        _ => 1 << 60,
+    };
+    let hid0 = mfspr!(spr::HID0) | enable;
+    // SAFETY: nothing of Pinion runs on this thread afterwards. The sequence
+    // around HID0 is the one of the POWER8 and POWER9 user's manuals.
+    unsafe {
+        asm!("sync", "mtspr {1}, {0}", "isync", in(reg) hid0, const spr::HID0, options(nostack));
+        asm!(".long 0x00000200", options(nostack));
+    }
+    loop {
+        core::hint::spin_loop();
+    }
+}
+
+/// Leaves an interrupt handler for good: goes on in `to` on the thread's own
+/// stack from its top, as outside of any interrupt.
+///
+/// # Safety
+/// Nothing of what the thread was doing is needed any more.
+pub unsafe fn continue_in(to: extern "C" fn() -> !) -> ! {
+    let area = area();
+    area.leave_machine_check();
+    // SAFETY: the caller gives the old stack up; MSR is what Rust code runs
+    // with. A back chain of zero ends a backtrace.
+    unsafe {
+        asm!(
+            "mr 1, {stack}",
+            "li 0, 0",
+            "stdu 0, -32(1)",
+            "mtspr {HSRR0}, {to}",
+            "mtspr {HSRR1}, {msr}",
+            "mr 12, {to}",
+            "hrfid",
+            stack = in(reg) area.stack_top,
+            to = in(reg) to as usize,
+            msr = in(reg) msr::HOST,
+            HSRR0 = const spr::HSRR0,
+            HSRR1 = const spr::HSRR1,
+            options(noreturn)
+        )
+    }
+}
+
+/// Bytes at the low end of a stack that must never be written.
+const CANARY: u64 = u64::from_be_bytes(*b"STACKEND");
+
+/// Marks the low end of a stack.
+///
+/// # Safety
+/// The word is a stack's lowest, and the stack is not used up to there.
+unsafe fn plant_canary(low: u64) {
+    // SAFETY: handed on to the caller.
+    unsafe { (low as *mut u64).write_volatile(CANARY) };
+}
+
+/// Whether the running thread's stack was never used up. With translation off
+/// there are no guard pages: this is what there is instead.
+pub fn stack_is_sound() -> bool {
+    // SAFETY: the lowest word of the thread's own stack.
+    unsafe { (area().stack_low as *const u64).read_volatile() == CANARY }
+}
+
+/// Goes on in `to` on a stack of `size` bytes at `low`; the stack so far is
+/// given up.
+///
+/// # Safety
+/// The memory is a multiple of 16 bytes, aligned, and the thread's for ever.
+/// Nothing that lies on the old stack is used any more.
+pub unsafe fn continue_on_stack(low: u64, size: u64, to: extern "C" fn() -> !) -> ! {
+    let area = mfspr!(spr::HSPRG0) as *mut Area;
+    // SAFETY: the area is the thread's own, and no interrupt comes in between.
+    unsafe {
+        (&raw mut (*area).stack_low).write_volatile(low);
+        (&raw mut (*area).stack_top).write_volatile(low + size);
+        plant_canary(low);
+        continue_in(to)
+    }
+}

@@ -1,0 +1,15 @@
+//! Bits of the machine state register (Power ISA 3.0B, book III, 3.2.1).
+
+/// 64-bit mode.
+pub const SF: u64 = 1 << 63;
+/// Hypervisor state.
+pub const HV: u64 = 1 << 60;
+/// External interrupts enabled.
+pub const EE: u64 = 1 << 15;
+/// Machine checks enabled: without it one is a checkstop.
+pub const ME: u64 = 1 << 12;
+/// Recoverable interrupt.
+pub const RI: u64 = 1 << 1;
+
+/// What Pinion runs with: 64-bit, hypervisor, translation and interrupts off.
+pub const HOST: u64 = SF | HV | ME | RI;

@@ -1,0 +1,305 @@
+//! The frame allocator: naturally aligned blocks of 2^n pages, as TCE tables,
+//! radix roots and partitions' memory need them, with exact return.
+//!
+//! A buddy allocator that keeps its records apart from the memory it hands
+//! out: a bit set of free blocks per order and zone. The storage for the bits
+//! is passed in, so this file needs neither a heap nor `unsafe`.
+
+mod bits;
+
+use crate::addr::HostAddr;
+use crate::memory::ranges::Range;
+use arrayvec::ArrayVec;
+use bits::{BitSet, words_for};
+use core::fmt;
+use thiserror::Error;
+
+/// Smallest block: 2^12 bytes.
+pub const MIN_SHIFT: u32 = 12;
+
+/// Largest block: 2^30 bytes.
+pub const MAX_SHIFT: u32 = 30;
+
+/// Most zones, one for each separate range of usable memory.
+pub const MAX_ZONES: usize = 24;
+
+const ORDERS: usize = (MAX_SHIFT - MIN_SHIFT + 1) as usize;
+
+/// A block that is in use. It has no copy: giving it back takes it.
+#[derive(PartialEq, Eq)]
+#[must_use = "a block that is dropped is memory that is lost"]
+pub struct Block {
+    start: HostAddr,
+    shift: u32,
+}
+
+impl Block {
+    /// First byte, a multiple of the size.
+    pub const fn start(&self) -> HostAddr {
+        self.start
+    }
+
+    /// Base-2 logarithm of the size in bytes.
+    pub const fn shift(&self) -> u32 {
+        self.shift
+    }
+
+    /// Size in bytes.
+    pub const fn size(&self) -> u64 {
+        1 << self.shift
+    }
+}
+
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Block({:#x}, 2^{})", self.start.get(), self.shift)
+    }
+}
+
+/// Why the allocator did not do what it was asked for.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum FrameError {
+    /// No free block of this size.
+    #[error("no free block of 2^{0} bytes")]
+    OutOfMemory(u32),
+    /// A size that is never handed out.
+    #[error("blocks have 2^{MIN_SHIFT} to 2^{MAX_SHIFT} bytes, not 2^{0}")]
+    Size(u32),
+    /// A block that no zone could have handed out, or that is free already.
+    /// The block comes back.
+    #[error("{0:?} was not handed out by this allocator, or is free already")]
+    NotInUse(Block),
+    /// More zones than there is room for.
+    #[error("more than {MAX_ZONES} separate ranges of memory")]
+    TooManyZones,
+    /// Less storage than the bits take, in words.
+    #[error("{needed} words of storage are needed, {given} were given")]
+    Storage {
+        /// Words that are needed.
+        needed: usize,
+        /// Words that were given.
+        given: usize,
+    },
+}
+
+/// A contiguous range of memory on one chip.
+struct Zone {
+    /// What it manages, in whole pages.
+    range: Range,
+    /// `range`'s start, rounded down to the largest block: block numbers count
+    /// from here, so that a block's number tells its alignment.
+    origin: u64,
+    chip: u32,
+    free: [BitSet; ORDERS],
+}
+
+impl Zone {
+    fn number(&self, address: u64, order: usize) -> usize {
+        ((address - self.origin) >> (MIN_SHIFT as usize + order)) as usize
+    }
+
+    fn address(&self, number: usize, order: usize) -> u64 {
+        self.origin + ((number as u64) << (MIN_SHIFT as usize + order))
+    }
+}
+
+/// The allocator. `words` is where it keeps its bits.
+pub struct FrameAllocator<'a> {
+    words: &'a mut [u64],
+    used: usize,
+    zones: ArrayVec<Zone, MAX_ZONES>,
+    free_bytes: u64,
+    total_bytes: u64,
+}
+
+/// The range from the largest-block boundary below `range` to its end, in
+/// blocks of each order.
+fn counts(range: &Range) -> (u64, [usize; ORDERS]) {
+    let origin = range.start().get() & !((1 << MAX_SHIFT) - 1);
+    let bytes = range.end().get() - origin;
+    let count = |order: usize| (bytes >> (MIN_SHIFT as usize + order)) as usize;
+    (origin, core::array::from_fn(count))
+}
+
+impl<'a> FrameAllocator<'a> {
+    /// Words of storage that [`FrameAllocator::add_zone`] takes for this range.
+    pub fn storage_for(range: &Range) -> usize {
+        let (_, counts) = counts(&range.whole_blocks(MIN_SHIFT));
+        counts.iter().map(|&count| words_for(count)).sum()
+    }
+
+    /// An allocator without memory; `words` are zero and hold what the zones
+    /// to be added take.
+    pub const fn new(words: &'a mut [u64]) -> Self {
+        Self {
+            words,
+            used: 0,
+            zones: ArrayVec::new_const(),
+            free_bytes: 0,
+            total_bytes: 0,
+        }
+    }
+
+    /// Adds the whole pages of `range`, which is apart from all zones and lies
+    /// on `chip`, as free memory.
+    ///
+    /// # Errors
+    /// Too many zones, too little storage; nothing has changed.
+    pub fn add_zone(&mut self, range: Range, chip: u32) -> Result<(), FrameError> {
+        let needed = self.used + Self::storage_for(&range);
+        if needed > self.words.len() {
+            return Err(FrameError::Storage {
+                needed,
+                given: self.words.len(),
+            });
+        }
+        let range = range.whole_blocks(MIN_SHIFT);
+        let (origin, counts) = counts(&range);
+        let mut base = self.used;
+        let free = counts.map(|count| {
+            let set = BitSet::new(base, count);
+            base += words_for(count);
+            set
+        });
+        let zone = Zone {
+            range,
+            origin,
+            chip,
+            free,
+        };
+        self.zones
+            .try_push(zone)
+            .map_err(|_| FrameError::TooManyZones)?;
+        self.used = needed;
+        let Some(zone) = self.zones.last() else {
+            return Ok(());
+        };
+        let (mut at, end) = (range.start().get(), range.end().get());
+        while at < end {
+            // The largest block that is aligned here and still fits.
+            let aligned = at.trailing_zeros().min(MAX_SHIFT);
+            let fits = (end - at).ilog2();
+            let order = (aligned.min(fits) - MIN_SHIFT) as usize;
+            if let Some(set) = zone.free.get(order) {
+                set.set(self.words, zone.number(at, order), true);
+            }
+            at += 1u64 << (MIN_SHIFT as usize + order);
+        }
+        self.free_bytes += range.size();
+        self.total_bytes += range.size();
+        Ok(())
+    }
+
+    /// A block of 2^`shift` bytes, naturally aligned; from `chip` if it has
+    /// one, else from any.
+    ///
+    /// # Errors
+    /// Out of memory, or no such size.
+    pub fn allocate(&mut self, shift: u32, chip: Option<u32>) -> Result<Block, FrameError> {
+        if !(MIN_SHIFT..=MAX_SHIFT).contains(&shift) {
+            return Err(FrameError::Size(shift));
+        }
+        let order = (shift - MIN_SHIFT) as usize;
+        let near = |zone: &&Zone| chip.is_none_or(|chip| zone.chip == chip);
+        let far = |zone: &&Zone| chip.is_some_and(|chip| zone.chip != chip);
+        let zones = self
+            .zones
+            .iter()
+            .filter(near)
+            .chain(self.zones.iter().filter(far));
+        for zone in zones {
+            // The smallest block that is large enough, in this zone.
+            let found = zone
+                .free
+                .iter()
+                .enumerate()
+                .skip(order)
+                .find_map(|(large, set)| set.first(self.words).map(|number| (large, number)));
+            let Some((large, number)) = found else {
+                continue;
+            };
+            let start = zone.address(number, large);
+            for (at, set) in zone.free.iter().enumerate() {
+                if at == large {
+                    set.set(self.words, number, false);
+                } else if (order..large).contains(&at) {
+                    // The upper half of each split stays free.
+                    set.set(self.words, zone.number(start, at) + 1, true);
+                }
+            }
+            self.free_bytes -= 1 << shift;
+            return Ok(Block {
+                start: HostAddr::new(start),
+                shift,
+            });
+        }
+        Err(FrameError::OutOfMemory(shift))
+    }
+
+    /// Takes a block back, and joins it with its buddies.
+    ///
+    /// # Errors
+    /// The block, if it is not in use: it or a part of it is free, or it lies
+    /// outside of all zones. Nothing has changed.
+    pub fn free(&mut self, block: Block) -> Result<(), FrameError> {
+        let (start, shift) = (block.start.get(), block.shift);
+        let zone = Range::new(start, block.size())
+            .ok()
+            .and_then(|range| self.zones.iter().find(|zone| zone.range.contains(&range)));
+        let Some(zone) = zone else {
+            return Err(FrameError::NotInUse(block));
+        };
+        let order = (shift - MIN_SHIFT) as usize;
+        let larger_is_free = zone
+            .free
+            .iter()
+            .enumerate()
+            .skip(order)
+            .any(|(at, set)| set.contains(self.words, zone.number(start, at)));
+        // A block has no copy, so this is a mistake inside Pinion. A part of it
+        // cannot be free: only a whole block is ever given back.
+        if larger_is_free {
+            return Err(FrameError::NotInUse(block));
+        }
+        let (mut at, mut address) = (order, start);
+        while at + 1 < ORDERS {
+            let number = zone.number(address, at);
+            let buddy = number ^ 1;
+            let Some(set) = zone.free.get(at) else { break };
+            if !set.contains(self.words, buddy) {
+                break;
+            }
+            set.set(self.words, buddy, false);
+            address = zone.address(number & !1, at);
+            at += 1;
+        }
+        if let Some(set) = zone.free.get(at) {
+            set.set(self.words, zone.number(address, at), true);
+        }
+        self.free_bytes += 1 << shift;
+        Ok(())
+    }
+
+    /// Bytes that are free.
+    pub fn free_bytes(&self) -> u64 {
+        self.free_bytes
+    }
+
+    /// Bytes that there are.
+    pub fn total_bytes(&self) -> u64 {
+        self.total_bytes
+    }
+
+    /// Base-2 logarithm of the largest free block, if any is free.
+    pub fn largest_free(&self) -> Option<u32> {
+        (0..ORDERS).rev().find_map(|order| {
+            let any = self.zones.iter().filter_map(|zone| zone.free.get(order));
+            any.into_iter()
+                .any(|set| set.first(self.words).is_some())
+                .then_some(MIN_SHIFT + order as u32)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! The numbers of the calls.
+
+macro_rules! tokens {
+    ($($(#[$doc:meta])* $name:ident = $number:literal,)*) => {
+        /// A call's number (skiboot include/opal-api.h).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u64)]
+        pub enum Token {
+            $($(#[$doc])* $name = $number,)*
+        }
+
+        impl Token {
+            /// All calls that Pinion knows, in ascending order.
+            pub const ALL: &[Token] = &[$(Token::$name,)*];
+        }
+    };
+}
+
+tokens! {
+    /// Does nothing; returns its argument's success.
+    Test = 0,
+    /// Writes to a terminal.
+    ConsoleWrite = 1,
+    /// Reads from a terminal.
+    ConsoleRead = 2,
+    /// Powers the machine off.
+    PowerDown = 5,
+    /// Reboots the machine.
+    Reboot = 6,
+    /// Serves an interrupt of firmware's own.
+    HandleInterrupt = 9,
+    /// Runs what firmware has to do, and returns pending events.
+    PollEvents = 10,
+    /// Reads a byte of config space.
+    PciConfigRead8 = 13,
+    /// Reads two bytes of config space.
+    PciConfigRead16 = 14,
+    /// Reads four bytes of config space.
+    PciConfigRead32 = 15,
+    /// Writes a byte of config space.
+    PciConfigWrite8 = 16,
+    /// Writes two bytes of config space.
+    PciConfigWrite16 = 17,
+    /// Writes four bytes of config space.
+    PciConfigWrite32 = 18,
+    /// Room in a terminal's output buffer.
+    ConsoleWriteBufferSpace = 25,
+    /// Starts a thread.
+    StartCpu = 41,
+    /// Where a thread is.
+    QueryCpuStatus = 42,
+    /// Resets a part of a PHB.
+    PciReset = 49,
+    /// Waits for a reset.
+    PciPoll = 62,
+    /// Reads from the LPC bus.
+    LpcRead = 67,
+    /// Writes to the LPC bus.
+    LpcWrite = 68,
+    /// Gives the calling thread back to firmware; returns only on failure.
+    ReturnCpu = 69,
+    /// Sets endianness of interrupts and the kind of translation.
+    ReinitCpus = 70,
+    /// Whether a call exists.
+    CheckToken = 80,
+    /// Fetches a message.
+    GetMessage = 85,
+    /// Serves a hypervisor maintenance interrupt.
+    HandleHmi = 98,
+    /// Reboots with a reason.
+    Reboot2 = 116,
+    /// Drains a terminal's output buffer.
+    ConsoleFlush = 117,
+    /// Serves a hypervisor maintenance interrupt, with flags.
+    HandleHmi2 = 166,
+}
