@@ -1,0 +1,102 @@
+//! What emulator tests boot, made once before the first of them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::declaration::{Drive, Kernel};
+use super::expand::Case;
+use crate::board::Board;
+use crate::emulator::qemu::Setting;
+use crate::trampoline::{self, Change, Entry, Trampoline};
+use crate::workspace::Workspace;
+use crate::{image, pnor};
+
+/// Files that tests name.
+pub struct Artefacts {
+    /// The image.
+    pub image: PathBuf,
+    /// Debian's kernel and an initrd that starts the image by kexec, or why
+    /// they are not to be had.
+    pub linux: Result<Linux, String>,
+    flash: Option<PathBuf>,
+    trampoline: Option<Trampoline>,
+}
+
+/// A Linux that starts the image.
+pub struct Linux {
+    /// Its kernel.
+    pub kernel: PathBuf,
+    /// Its initrd.
+    pub initrd: PathBuf,
+}
+
+impl Artefacts {
+    /// Makes what `cases` need.
+    pub fn prepare(workspace: &Workspace, cases: &[Case]) -> Result<Self> {
+        let any = |wants: &dyn Fn(&Case) -> bool| cases.iter().any(wants);
+        image::make(workspace)?;
+        let flash = if any(&|case| case.settings.drive == Some(Drive::Pnor)) {
+            let boards: Vec<Board> = cases
+                .iter()
+                .map(|case| Board::load(&case.board))
+                .collect::<Result<_>>()?;
+            Some(pnor::make(
+                workspace,
+                boards
+                    .iter()
+                    .map(|board| board.flash_bytes)
+                    .max()
+                    .unwrap_or(0),
+            )?)
+        } else {
+            None
+        };
+        let hostile = |case: &Case| {
+            case.settings.kernel == Some(Kernel::HostileEntry) || case.settings.tree.is_some()
+        };
+        let trampoline = if any(&hostile) {
+            Some(Trampoline::build(workspace)?)
+        } else {
+            None
+        };
+        Ok(Self {
+            image: workspace.image().to_path_buf(),
+            linux: Err("not there yet".to_owned()),
+            flash,
+            trampoline,
+        })
+    }
+
+    /// A file that enters the image with `changes` made to the tree of the
+    /// machine that `setting` describes.
+    pub fn entered(
+        &self,
+        entry: Entry,
+        changes: &[Change],
+        setting: &Setting,
+        folder: &Path,
+    ) -> Result<PathBuf> {
+        let trampoline = self
+            .trampoline
+            .as_ref()
+            .context("the trampoline was not built")?;
+        let tree = match changes {
+            [] => None,
+            changes => Some(trampoline.changed_tree(setting, changes, folder)?),
+        };
+        let bytes = trampoline.with_image(&image::read(&self.image)?, tree.as_deref(), entry)?;
+        trampoline::write(folder, &bytes)
+    }
+
+    /// A copy of the flash image for one machine, which may write to it.
+    pub fn flash_copy(&self, folder: &Path, flash_bytes: u64) -> Result<PathBuf> {
+        let from = self
+            .flash
+            .as_ref()
+            .context("the flash image was not made")?;
+        let to = folder.join("flash.pnor");
+        pnor::copy(from, &to, flash_bytes)?;
+        Ok(to)
+    }
+}
