@@ -43,7 +43,10 @@ pub fn wait() -> bool {
 /// Serves firmware once.
 pub fn serve() -> bool {
     let mut events = OPAL.poll_events().unwrap_or(EventBits::empty());
-    if ROUNDS.fetch_add(1, Ordering::Relaxed) % ROUNDS_PER_SERVICE == 0 {
+    if ROUNDS
+        .fetch_add(1, Ordering::Relaxed)
+        .is_multiple_of(ROUNDS_PER_SERVICE)
+    {
         for &source in SOURCES.get().map_or(&[][..], |sources| sources) {
             match OPAL.handle_interrupt(source) {
                 Ok(more) => events |= more,
