@@ -92,7 +92,7 @@ fn machine_check(frame: &mut Frame) {
     }
     // SAFETY: the thread reports and stops; nothing of its stack is needed but
     // what the frame, on another stack, has.
-    unsafe { cpu::continue_in(report_machine_check) }
+    unsafe { cpu::leave_machine_check(report_machine_check) }
 }
 
 extern "C" fn report_machine_check() -> ! {
@@ -143,11 +143,16 @@ pub fn stop(why: fmt::Arguments<'_>) -> ! {
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    begin(None, format_args!("{info}"));
-    error!("panic on thread {:#x}: {}", cpu::pir(), info.message());
-    if let Some(location) = info.location() {
-        error!("at {location}");
+    // The place first: showing the message may fault again.
+    match info.location() {
+        Some(location) => {
+            begin(None, format_args!("panic at {location}"));
+            error!("panic on thread {:#x} at {location}", cpu::pir());
+        }
+        None => begin(None, format_args!("panic")),
     }
+    error!("{}", info.message());
+    write_epitaph(None, format_args!("{info}"));
     print_backtrace(None, stack_pointer());
     finish()
 }
@@ -210,11 +215,12 @@ fn print_backtrace(from: Option<(u64, u64)>, stack: u64) {
         }
         number += 1;
     };
+    // A function without a frame of its own has its caller in LR only; one with
+    // a frame has it there too, or has another address there by now.
+    let mut leaf_caller = None;
     if let Some((nip, lr)) = from {
         call(nip);
-        if (start..end).contains(&lr) && lr != nip {
-            call(lr);
-        }
+        leaf_caller = (start..end).contains(&lr).then_some(lr);
     }
     let ranges = cpu::area().stack_ranges();
     let mut at = stack;
@@ -236,6 +242,9 @@ fn print_backtrace(from: Option<(u64, u64)>, stack: u64) {
         }
         // SAFETY: as above.
         let lr = unsafe { *((above + 16) as *const u64) };
+        if let Some(caller) = leaf_caller.take().filter(|&caller| caller != lr) {
+            call(caller);
+        }
         if lr != 0 {
             call(lr);
         }

@@ -5,7 +5,7 @@ use super::{heap, runtime};
 use crate::console::line::{LineEditor, Typed};
 use crate::console::log::{self, Level};
 use crate::opal::Reboot;
-use crate::{print, println};
+use crate::{cpu, print, println};
 use alloc::string::String;
 
 const PROMPT: &str = "pinion> ";
@@ -82,6 +82,7 @@ pub fn run(first: &[String]) -> ! {
         let mut buffer = [0; 64];
         // Input that came while nobody was looking is read, event or not.
         events::wait();
+        assert!(cpu::stack_is_sound(), "the boot thread's stack was used up");
         let count = log::sink().map_or(0, |sink| sink.read(&mut buffer));
         for &byte in buffer.get(..count).unwrap_or(&[]) {
             match editor.take(byte) {
@@ -148,7 +149,7 @@ fn memory(_: &str) {
 
 fn threads(_: &str) {
     println!("  index  PIR     state     wake-ups");
-    let boot = crate::cpu::area();
+    let boot = cpu::area();
     for area in core::iter::once(boot).chain(super::secondaries::all().iter().copied()) {
         let state = alloc::format!("{:?}", area.state()).to_lowercase();
         println!(

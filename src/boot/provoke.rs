@@ -22,13 +22,10 @@ pub fn provoke(what: &str) {
         },
         // SAFETY: none: a machine check is what is asked for.
         "store" => unsafe { mmio::write64(HostAddr::new(UNBACKED), 1) },
-        "overflow" => {
-            core::hint::black_box(recurse(core::hint::black_box(1 << 20)));
-        }
         // A fault whose report faults: the formatter of the panic's message.
         "twice" => panic!("{}", FaultsWhileShown),
         _ => {
-            warning!("provoke={what}: there are panic, illegal, trap, load, store, overflow, twice")
+            warning!("provoke={what}: there are panic, illegal, trap, load, store, twice")
         }
     }
     cpu::wait_ms(1);
@@ -42,14 +39,4 @@ impl core::fmt::Display for FaultsWhileShown {
         unsafe { asm!("trap") };
         Ok(())
     }
-}
-
-#[inline(never)]
-fn recurse(depth: u64) -> u64 {
-    let buffer = [depth; 64];
-    if depth == 0 {
-        return 0;
-    }
-    core::hint::black_box(&buffer);
-    recurse(depth - 1) + buffer[(depth % 64) as usize]
 }

@@ -199,14 +199,26 @@ pub fn attn(generation: Option<Generation>) -> ! {
     }
 }
 
-/// Leaves an interrupt handler for good: goes on in `to` on the thread's own
-/// stack from its top, as outside of any interrupt.
+/// Leaves a machine-check handler for good: goes on in `to` as outside of any
+/// interrupt, on the stack for ordinary ones, so that the stack of what was
+/// interrupted is still there to be looked at.
 ///
 /// # Safety
-/// Nothing of what the thread was doing is needed any more.
-pub unsafe fn continue_in(to: extern "C" fn() -> !) -> ! {
+/// The thread never goes back to what it was doing.
+pub unsafe fn leave_machine_check(to: extern "C" fn() -> !) -> ! {
     let area = area();
     area.leave_machine_check();
+    let [[_, top], ..] = area.stacks;
+    // SAFETY: handed on to the caller.
+    unsafe { continue_in(top, to) }
+}
+
+/// Goes on in `to` on the stack with this top, with the MSR that Rust code has.
+///
+/// # Safety
+/// Nothing on the present stack is used any more, and nobody else uses the new
+/// one.
+unsafe fn continue_in(top: u64, to: extern "C" fn() -> !) -> ! {
     // SAFETY: the caller gives the old stack up; MSR is what Rust code runs
     // with. A back chain of zero ends a backtrace.
     unsafe {
@@ -218,7 +230,7 @@ pub unsafe fn continue_in(to: extern "C" fn() -> !) -> ! {
             "mtspr {HSRR1}, {msr}",
             "mr 12, {to}",
             "hrfid",
-            stack = in(reg) area.stack_top,
+            stack = in(reg) top,
             to = in(reg) to as usize,
             msr = in(reg) msr::HOST,
             HSRR0 = const spr::HSRR0,
@@ -260,6 +272,6 @@ pub unsafe fn continue_on_stack(low: u64, size: u64, to: extern "C" fn() -> !) -
         (&raw mut (*area).stack_low).write_volatile(low);
         (&raw mut (*area).stack_top).write_volatile(low + size);
         plant_canary(low);
-        continue_in(to)
+        continue_in(low + size, to)
     }
 }
