@@ -9,9 +9,9 @@
 extern crate alloc;
 
 pub mod addr;
-//pub mod dma;
+pub mod dma;
 pub mod memory;
 pub mod seam;
-//#[cfg(not(target_os = "none"))]
-//pub mod sim;
+#[cfg(not(target_os = "none"))]
+pub mod sim;
 pub mod tce;

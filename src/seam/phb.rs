@@ -84,6 +84,9 @@ pub enum PhbError {
     /// Its registers read as all ones.
     #[error("the PHB is fenced")]
     Fenced,
+    /// An earlier failure froze the PE; nothing was tried.
+    #[error("the PE is frozen since an earlier failure")]
+    Frozen,
     /// Firmware refused, with this OPAL return code.
     #[error("firmware refused with {0}")]
     Firmware(i64),

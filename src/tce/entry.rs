@@ -137,6 +137,12 @@ impl Stamp {
         rights | TOMBSTONE | wrote | (self.0 as u64) << STAMP_SHIFT
     }
 
+    /// The tombstone of the live entry `bits`.
+    #[inline]
+    pub(crate) const fn bury(self, bits: u64) -> u64 {
+        bits ^ self.burial(bits & RIGHTS)
+    }
+
     /// Whether `bits` is a tombstone with this stamp.
     #[inline]
     pub(crate) const fn owns(self, bits: u64) -> bool {
@@ -195,10 +201,16 @@ impl Entry {
     }
 }
 
-/// Whether the tombstone `bits` was of an entry that could be written.
+/// Whether a device could write the page of live entry or tombstone `bits`.
 #[inline]
 pub(crate) const fn wrote(bits: u64) -> bool {
-    bits & WROTE != 0
+    bits & (WRITE | WROTE) != 0
+}
+
+/// Whether `bits` is a tombstone of one of the stamps in the bit set `stamps`.
+#[inline]
+pub(crate) const fn owned_by(bits: u64, stamps: u64) -> bool {
+    bits & (RIGHTS | TOMBSTONE) == TOMBSTONE && stamps >> (bits >> STAMP_SHIFT & 0x3f) & 1 != 0
 }
 
 /// The address in live entry, tombstone or indirect entry `bits`.

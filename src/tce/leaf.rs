@@ -127,8 +127,6 @@ pub fn bury<M: TableMemory>(
     count: usize,
     stamp: Stamp,
 ) -> Found {
-    let read_only = stamp.burial(entry::READ);
-    let read_write = stamp.burial(RIGHTS);
     let end = start.wrapping_add(count);
     let mut found = Found::default();
     let mut index = start;
@@ -147,12 +145,7 @@ pub fn bury<M: TableMemory>(
         while index < group_end {
             let bits = memory.load(leaf, index);
             if bits & RIGHTS != 0 {
-                let burial = if bits & entry::WRITE != 0 {
-                    read_write
-                } else {
-                    read_only
-                };
-                memory.store(leaf, index, (bits & !0xfff) | (burial & !RIGHTS));
+                memory.store(leaf, index, stamp.bury(bits));
                 found.live = found.live.wrapping_add(1);
             } else if bits != 0 {
                 found.foreign = found.foreign.wrapping_add(1);

@@ -59,10 +59,22 @@ impl RegionCounts {
         }
     }
 
+    /// Forgets all pins.
+    pub(super) fn clear(&mut self) {
+        self.counts.clear();
+    }
+
     /// Moves all pins of `other` here.
     pub fn append(&mut self, other: &mut Self) {
         for (start, pins) in other.counts.drain(..) {
             self.add(start, pins);
+        }
+    }
+
+    /// Adds all pins to `other`, and keeps them.
+    pub fn copy_into(&self, other: &mut Self) {
+        for &(start, pins) in &self.counts {
+            other.add(start, pins);
         }
     }
 

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::gate::GateError;
+use super::counts::RegionCounts;
 use super::region::{Region, RegionInfo};
 use super::release::{Releaser, Tally};
 use super::{LedgerError, OwnerId, REGIONS_PER_OWNER};
@@ -52,6 +53,18 @@ pub enum PinError {
         /// Pins asked for.
         pins: u64,
     },
+}
+
+impl PinError {
+    /// The page that it is about.
+    pub fn host(&self) -> HostAddr {
+        match *self {
+            Self::NotOwned { host, .. }
+            | Self::Closing { host }
+            | Self::Overflow { host, .. }
+            | Self::TooMany { host, .. } => host,
+        }
+    }
 }
 
 /// Index of the region that `host` is in, of regions sorted by start.
@@ -109,6 +122,27 @@ impl<I: Interrupts> Holdings<I> {
         match result {
             Ok(()) => Ok(pins),
             Err(stop) => Err(stop.at(self.owner)),
+        }
+    }
+
+    /// Pins the pages that `pages` yields, each of `1 << page_shift` bytes, in any
+    /// order: one addition for each change of region. On failure, nothing is
+    /// pinned. `scratch` is empty before and after, or as the result says.
+    #[inline]
+    pub fn pin_each<'a>(
+        &'a self,
+        pages: impl Iterator<Item = HostAddr>,
+        page_shift: u32,
+        scratch: &'a mut RegionCounts,
+    ) -> Result<ScatteredPins<'a, I>, (usize, PinError)> {
+        let regions = self.regions.read();
+        let pins = ScatteredPins { holdings: self, counts: scratch };
+        let result = pin_scattered(&regions, pages, page_shift, pins.counts);
+        // The release on failure takes the lock again.
+        drop(regions);
+        match result {
+            Ok(()) => Ok(pins),
+            Err((index, stop)) => Err((index, stop.at(self.owner))),
         }
     }
 
@@ -345,5 +379,59 @@ impl<I: Interrupts> Drop for Pins<'_, I> {
         if self.pages != 0 {
             self.holdings.unpin(self.host, self.pages, self.page_shift);
         }
+    }
+}
+
+/// Pins pages in any order, region by region, and notes them in `pinned`.
+#[inline]
+fn pin_scattered(
+    regions: &[Region],
+    pages: impl Iterator<Item = HostAddr>,
+    page_shift: u32,
+    pinned: &mut RegionCounts,
+) -> Result<(), (usize, Stop)> {
+    let page_bytes = 1u64 << page_shift;
+    let mut current: Option<&Region> = None;
+    // Where the run in the current region began.
+    let (mut count, mut from) = (0u64, (0, HostAddr::new(0)));
+    let mut flush = |region: Option<&Region>, count: u64, (index, host): (usize, HostAddr)| {
+        let Some(region) = region.filter(|_| count != 0) else { return Ok(()) };
+        region.gate().pin(count).map_err(|error| (index, Stop::Gate(host, error)))?;
+        pinned.add(region.start(), count);
+        Ok(())
+    };
+    for (index, host) in pages.enumerate() {
+        let inside = |region: &&Region| region.offset(host).is_some_and(|at| region.bytes() - at >= page_bytes);
+        if current.filter(inside).is_none() {
+            flush(current, count, from)?;
+            let found = index_of(regions, host).and_then(|at| regions.get(at)).filter(inside);
+            current = Some(found.ok_or((index, Stop::NotOwned(host)))?);
+            (count, from) = (0, (index, host));
+        }
+        count = count.wrapping_add(1);
+    }
+    flush(current, count, from)
+}
+
+/// Pins of pages in any order that no table entries stand for yet: they go when
+/// this is dropped, on any path.
+#[must_use = "dropping this removes the pins"]
+pub struct ScatteredPins<'a, I: Interrupts> {
+    holdings: &'a Holdings<I>,
+    counts: &'a mut RegionCounts,
+}
+
+impl<I: Interrupts> ScatteredPins<'_, I> {
+    /// Leaves the pins to the table entries that were stored.
+    #[inline]
+    pub fn keep(self) {
+        self.counts.clear();
+    }
+}
+
+impl<I: Interrupts> Drop for ScatteredPins<'_, I> {
+    #[inline]
+    fn drop(&mut self) {
+        self.counts.release(self.holdings);
     }
 }

@@ -19,7 +19,7 @@ use alloc::sync::Arc;
 
 pub use counts::RegionCounts;
 pub use gate::{Gate, GateError};
-pub use holdings::{Holdings, PinError, Pins};
+pub use holdings::{Holdings, PinError, Pins, ScatteredPins};
 pub use region::{Region, RegionInfo};
 pub use release::{Releaser, Tally};
 

@@ -1,0 +1,6 @@
+//! The TCE engine against models: property tests, rows of the requirements,
+//! defects that must be impossible, bad input, failures, threads.
+
+mod support;
+
+mod property;
