@@ -11,7 +11,7 @@ use crate::tce::{Slot, Stamp, Tree};
 
 /// How many empty leaves stay linked, so that mapping and unmapping one page
 /// again and again does not make and zero a leaf each time.
-const EMPTY_LEAVES_KEPT: usize = 8;
+const EMPTY_LEAVES_KEPT: usize = 4;
 
 /// Whether operations are admitted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

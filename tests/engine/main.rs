@@ -4,3 +4,4 @@
 mod support;
 
 mod property;
+mod threads;

@@ -18,8 +18,8 @@ use super::support::{Party, Rig, pe};
 const CASES: u32 = 2300;
 /// Most operations in one case; on average it is half of that.
 const OPERATIONS: usize = 1000;
-/// IO pages of each window, in three leaves or more.
-const WINDOW: u64 = 1500;
+/// IO pages of each window: more leaves than may stay linked when empty.
+const WINDOW: u64 = 6000;
 /// IO pages of each region.
 const REGION: u64 = 640;
 const REGIONS: u64 = 4;
@@ -53,7 +53,11 @@ fn pages() -> impl Strategy<Value = u64> + Clone {
 fn op() -> impl Strategy<Value = Op> {
     let window = 0usize..3;
     // A little beyond the window on both sides.
-    let page = prop_oneof![8 => 0u64..WINDOW, 2 => 500u64..530, 1 => WINDOW - 4..WINDOW + 4];
+    let page = prop_oneof![
+        8 => 0u64..WINDOW,
+        4 => (1u64..12, 0u64..9).prop_map(|(leaf, page)| leaf * 512 - 70 + page),
+        1 => WINDOW - 4..WINDOW + 4
+    ];
     let frame = prop_oneof![8 => 0u64..REGION, 1 => REGION - 3..REGION + 3];
     let region = 0..REGIONS;
     let run = (window.clone(), page.clone(), region.clone(), frame.clone(), pages(), access());

@@ -27,7 +27,7 @@ pub fn pe(number: u16) -> PeId {
 
 pub fn shape(page: PageShift, levels: u32) -> TableShape {
     // One level must do for a whole test window.
-    TableShape::new(page, levels, if levels == 1 { 14 } else { 12 }).unwrap()
+    TableShape::new(page, levels, if levels == 1 { 17 } else { 12 }).unwrap()
 }
 
 /// One partition.
