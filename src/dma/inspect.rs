@@ -1,6 +1,7 @@
 //! Reading a window: translate, list, audit.
 
 use super::error::DmaError;
+use super::state::Phase;
 use super::window::Window;
 use crate::addr::{BusAddr, HostAddr};
 use crate::memory::ledger::{RegionCounts, RegionInfo};
@@ -52,6 +53,9 @@ impl<P: Platform> super::Engine<P> {
         let first = BusAddr::new(bus.get() >> page << page);
         let slot = window.slots(first, 1)?.first();
         let state = window.state.lock();
+        if state.phase == Phase::Removed {
+            return Err(DmaError::WindowClosing);
+        }
         let bits = state.tree.load(&self.platform, slot);
         drop(state);
         match Entry::from_bits(bits) {
@@ -64,11 +68,18 @@ impl<P: Platform> super::Engine<P> {
     }
 
     /// Calls `visit` for each used entry of the window, in the order of bus
-    /// addresses, tombstones included. `visit` runs under the window's lock.
+    /// addresses, tombstones included; for none if the window is being removed.
+    /// `visit` runs under the window's lock.
     pub fn mappings(&self, window: &Window<P>, mut visit: impl FnMut(Mapping)) {
         let memory = &self.platform;
         let range = window.range();
-        drop(window.sweep(memory, range.all(), window.state.lock(), |_, segment| {
+        let state = window.state.lock();
+        if state.phase != Phase::Open {
+            return;
+        }
+        // A removal waits until the last level has been looked at.
+        let _busy = window.enter();
+        drop(window.sweep(memory, range.all(), state, |_, segment| {
             let Some(at) = segment.leaf else { return };
             for offset in 0..segment.pages {
                 let bits = memory.load(at.table, at.index + offset as usize);

@@ -3,9 +3,9 @@
 use super::error::DmaError;
 use super::kill::Killed;
 use super::state::State;
-use super::window::{PeList, Window};
+use super::window::{InFlight, PeList, Window};
 use crate::memory::ledger::RegionCounts;
-use crate::seam::sync::{LockGuard, Ordering, relax};
+use crate::seam::sync::{LockGuard, relax};
 use crate::seam::{KillScope, PeId, Platform};
 use crate::tce::chain::Tables;
 use crate::tce::{SlotRange, Stamp, leaf};
@@ -26,6 +26,8 @@ pub(super) struct Operation<'w, P: Platform> {
     // It put new levels into the tree.
     pub(super) linked: bool,
     settled: bool,
+    // Dropped last.
+    _in_flight: InFlight<'w>,
 }
 
 impl<P: Platform> Window<P> {
@@ -56,9 +58,9 @@ impl<'w, P: Platform> Operation<'w, P> {
         stamp: Option<Stamp>,
         makes: bool,
     ) -> Self {
-        window.in_flight.fetch_add(1, Ordering::Relaxed);
+        let in_flight = window.enter();
         let (pes, retired) = (PeList::new(), Tables::default());
-        Self { engine, window, range, stamp, pes, retired, makes, linked: false, settled: false }
+        Self { engine, window, range, stamp, pes, retired, makes, linked: false, settled: false, _in_flight: in_flight }
     }
 
     /// All stores are done: what the kill is for. Under the same lock as the
@@ -157,6 +159,5 @@ impl<P: Platform> Drop for Operation<'_, P> {
         if !self.settled {
             self.strand(None, None);
         }
-        self.window.in_flight.fetch_sub(1, Ordering::Release);
     }
 }

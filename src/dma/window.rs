@@ -48,7 +48,7 @@ pub struct Window<P: Platform> {
     pub(super) quota: Arc<Quota>,
     pub(super) state: Lock<State, P>,
     // Operations between their first store and their last release.
-    pub(super) in_flight: AtomicU32,
+    in_flight: AtomicU32,
 }
 
 impl<P: Platform> Window<P> {
@@ -96,6 +96,14 @@ impl<P: Platform> Window<P> {
             return Err(DmaError::MisalignedHost { bus, host, page_bytes });
         }
         Tce::new(host, access).ok_or(DmaError::MisalignedHost { bus, host, page_bytes })
+    }
+
+    /// Counts a thread that uses the table, until the result is dropped. Under
+    /// the lock, when the phase admits it.
+    #[inline]
+    pub(super) fn enter(&self) -> InFlight<'_> {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight { count: &self.in_flight }
     }
 
     /// Claims the window for attach, detach, recovery or removal.
@@ -156,6 +164,18 @@ impl<P: Platform> Window<P> {
             drop(state);
             state = self.state.lock();
         }
+    }
+}
+
+/// A thread is in the window: its table stays. Made under the window's lock.
+pub(super) struct InFlight<'w> {
+    count: &'w AtomicU32,
+}
+
+impl Drop for InFlight<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Release);
     }
 }
 
