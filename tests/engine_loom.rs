@@ -1,5 +1,5 @@
 //! Interleavings, explored by loom. Run with
-//! `RUSTFLAGS="--cfg loom" cargo test --release --target-dir target/loom --test engine_loom`.
+//! `RUSTFLAGS="--cfg loom" cargo test --target-dir target/loom --test engine_loom`.
 #![cfg(loom)]
 
 use std::sync::{Arc as StdArc, Mutex as StdMutex};
@@ -109,8 +109,15 @@ struct World {
 }
 
 fn world(pages: u64, levels: u32) -> Arc<World> {
-    let machine = StdArc::new(Machine::new(vec![PhbModel::new(PhbKind::Phb4, 2)], 1 << 18, 1));
-    let explored = Explored { machine: machine.clone(), switch: AtomicUsize::new(0) };
+    let machine = StdArc::new(Machine::new(
+        vec![PhbModel::new(PhbKind::Phb4, 2)],
+        1 << 18,
+        1,
+    ));
+    let explored = Explored {
+        machine: machine.clone(),
+        switch: AtomicUsize::new(0),
+    };
     let engine = Engine::new(explored, &[2]);
     let ledger = Ledger::new();
     let holdings = ledger.add_owner(OWNER).unwrap();
@@ -124,16 +131,32 @@ fn world(pages: u64, levels: u32) -> Arc<World> {
         sizes: PageSizes::PHB4,
         limit: 4096,
     };
-    let window = engine.create_window(&config, holdings.clone(), quota.clone()).unwrap();
+    let window = engine
+        .create_window(&config, holdings.clone(), quota.clone())
+        .unwrap();
     machine.add_function(PE, 0, OWNER);
     engine.attach(&window, PE).unwrap();
-    Arc::new(World { engine, ledger, holdings, quota, window, machine, stray: StdMutex::new(()) })
+    Arc::new(World {
+        engine,
+        ledger,
+        holdings,
+        quota,
+        window,
+        machine,
+        stray: StdMutex::new(()),
+    })
 }
 
 impl World {
     fn map(&self, page: u64, frame: u64) -> Result<(), DmaError> {
         let host = HostAddr::new(REGION.get() + (frame << 12));
-        self.engine.map(&self.window, BusAddr::new(page << 12), host, 1, Access::ReadWrite)
+        self.engine.map(
+            &self.window,
+            BusAddr::new(page << 12),
+            host,
+            1,
+            Access::ReadWrite,
+        )
     }
 
     fn unmap(&self, page: u64) -> Result<u64, DmaError> {
@@ -143,7 +166,9 @@ impl World {
     /// A device's access; a host address it must not reach is a violation.
     fn dma(&self, page: u64) -> bool {
         let _alone = self.stray.lock().unwrap();
-        self.machine.probe(0, 0, BusAddr::new(page << 12), true).is_ok()
+        self.machine
+            .probe(0, 0, BusAddr::new(page << 12), true)
+            .is_ok()
     }
 
     /// Takes the region back if nothing holds it; it is nobody's then.
@@ -160,7 +185,9 @@ impl World {
 
     fn check(&self) {
         assert_eq!(self.machine.violations(), []);
-        self.engine.audit(&[&*self.window], |audit| assert!(audit.is_balanced(), "{audit:?}"));
+        self.engine.audit(&[&*self.window], |audit| {
+            assert!(audit.is_balanced(), "{audit:?}")
+        });
     }
 }
 
@@ -169,12 +196,20 @@ fn explore(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.max_branches = 20_000;
-    builder.check(test);
+    let runs = StdArc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = runs.clone();
+    builder.check(move || {
+        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        test();
+    });
+    let runs = runs.load(std::sync::atomic::Ordering::Relaxed);
+    println!("{runs} interleavings");
+    assert!(runs > 10, "only {runs} interleavings");
 }
 
 #[test]
 fn the_gate_never_admits_a_pin_after_its_release() {
-    loom::model(|| {
+    explore(3, || {
         let gate = Arc::new(Gate::new());
         let pinner = {
             let gate = gate.clone();
@@ -344,7 +379,10 @@ fn levels_come_and_go_under_two_threads() {
         assert!(world.dma(1));
         world.check();
         assert_eq!(world.unmap(1), Ok(1));
-        world.engine.remove(&world.window, DetachMode::Reset).unwrap();
+        world
+            .engine
+            .remove(&world.window, DetachMode::Reset)
+            .unwrap();
         assert_eq!((world.machine.table_bytes(), world.quota.used()), (0, 0));
         assert_eq!(world.machine.violations(), []);
     });
@@ -358,11 +396,17 @@ fn a_window_goes_while_another_thread_maps_and_unmaps() {
             let world = world.clone();
             thread::spawn(move || {
                 for result in [world.map(2, 0).err(), world.unmap(2).err()] {
-                    assert!(result.is_none_or(|error| error == DmaError::WindowClosing), "{result:?}");
+                    assert!(
+                        result.is_none_or(|error| error == DmaError::WindowClosing),
+                        "{result:?}"
+                    );
                 }
             })
         };
-        world.engine.remove(&world.window, DetachMode::Reset).unwrap();
+        world
+            .engine
+            .remove(&world.window, DetachMode::Reset)
+            .unwrap();
         other.join().unwrap();
         assert_eq!(world.machine.table_bytes(), 0);
         assert_eq!(world.holdings.region_of(REGION).unwrap().pins, 0);
@@ -380,7 +424,10 @@ fn the_last_detach_and_a_map_leave_all_or_nothing() {
             let world = world.clone();
             thread::spawn(move || world.map(1, 1))
         };
-        world.engine.detach(&world.window, PE, DetachMode::Reset).unwrap();
+        world
+            .engine
+            .detach(&world.window, PE, DetachMode::Reset)
+            .unwrap();
         let mapped = other.join().unwrap();
         if let Err(error) = mapped {
             assert_eq!(error, DmaError::WindowClosing);

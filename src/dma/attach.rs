@@ -63,9 +63,15 @@ impl<P: Platform> super::Engine<P> {
         let tve = window.range.tve();
         // What other threads stored before is visible before the TVE is on.
         self.platform.barrier();
-        let enabled = self.forced_kill(pe).and_then(|()| self.platform.set_tve(pe, tve, Some(&table)));
+        let enabled = self
+            .forced_kill(pe)
+            .and_then(|()| self.platform.set_tve(pe, tve, Some(&table)));
         let Err(error) = enabled else { return Ok(()) };
-        match self.platform.set_tve(pe, tve, None).and_then(|()| self.forced_kill(pe)) {
+        match self
+            .platform
+            .set_tve(pe, tve, None)
+            .and_then(|()| self.forced_kill(pe))
+        {
             Ok(()) => self.forget_pe(window, pe),
             // The TVE may be on: the PE stays in the list, for a detach.
             Err(_) => self.freeze(pe),

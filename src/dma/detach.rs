@@ -89,13 +89,21 @@ impl<P: Platform> super::Engine<P> {
         let steps = || -> Result<(), (DetachStep, PhbError)> {
             let at = |step| move |error| (step, error);
             if mode == DetachMode::Reset {
-                self.platform.bus_master_off(pe).map_err(at(DetachStep::BusMasterOff))?;
+                self.platform
+                    .bus_master_off(pe)
+                    .map_err(at(DetachStep::BusMasterOff))?;
             }
-            self.platform.set_tve(pe, window.range.tve(), None).map_err(at(DetachStep::TveOff))?;
+            self.platform
+                .set_tve(pe, window.range.tve(), None)
+                .map_err(at(DetachStep::TveOff))?;
             self.forced_kill(pe).map_err(at(DetachStep::Kill))?;
             if mode == DetachMode::Reset {
-                self.platform.reset_functions(pe).map_err(at(DetachStep::Reset))?;
-                self.platform.clear_freeze(pe).map_err(at(DetachStep::ClearFreeze))?;
+                self.platform
+                    .reset_functions(pe)
+                    .map_err(at(DetachStep::Reset))?;
+                self.platform
+                    .clear_freeze(pe)
+                    .map_err(at(DetachStep::ClearFreeze))?;
             }
             Ok(())
         };
@@ -113,13 +121,22 @@ impl<P: Platform> super::Engine<P> {
         let range = window.range.all();
         let mut counts = RegionCounts::new();
         let state = window.state.lock();
-        let Some(proof) = Self::no_pe_left(&state.pes) else { return Err(DmaError::ControlBusy) };
+        let Some(proof) = Self::no_pe_left(&state.pes) else {
+            return Err(DmaError::ControlBusy);
+        };
         drop(window.sweep(memory, range, state, |_, segment| {
             let Some(at) = segment.leaf else { return };
             let mut tally = window.holdings.tally(window.page_shift());
-            leaf::exhume(memory, at.table, at.index, segment.pages as usize, |bits| bits != 0, |host, wrote| {
-                tally.count(&mut counts, host, wrote);
-            });
+            leaf::exhume(
+                memory,
+                at.table,
+                at.index,
+                segment.pages as usize,
+                |bits| bits != 0,
+                |host, wrote| {
+                    tally.count(&mut counts, host, wrote);
+                },
+            );
             tally.finish(&mut counts);
         }));
         self.verify_zero(window, &mut counts)?;
@@ -139,18 +156,27 @@ impl<P: Platform> super::Engine<P> {
         let memory = &self.platform;
         memory.barrier();
         let mut wrong = None;
-        let mut state: LockGuard<'_, _, P> =
-            window.sweep(memory, window.range.all(), window.state.lock(), |_, segment| {
+        let mut state: LockGuard<'_, _, P> = window.sweep(
+            memory,
+            window.range.all(),
+            window.state.lock(),
+            |_, segment| {
                 let Some(at) = segment.leaf else { return };
                 let found = leaf::first_used(memory, at.table, at.index, segment.pages as usize);
                 if let (Some(index), None) = (found, wrong) {
                     let slot = segment.first.get() + (index - at.index) as u64;
                     wrong = Some((crate::tce::Slot::new(slot), memory.load(at.table, index)));
                 }
-            });
-        let Some((slot, bits)) = wrong else { return Ok(()) };
+            },
+        );
+        let Some((slot, bits)) = wrong else {
+            return Ok(());
+        };
         state.stranded.append(counts);
-        Err(DmaError::NotZero { bus: window.range.bus(slot), bits })
+        Err(DmaError::NotZero {
+            bus: window.range.bus(slot),
+            bits,
+        })
     }
 
     /// Frees all levels below the root, whose leaves are empty.
@@ -169,7 +195,10 @@ impl<P: Platform> super::Engine<P> {
     /// again.
     fn sweep_if_healthy(&self, window: &Window<P>) {
         let pes: PeList = window.state.lock().pes.clone();
-        if pes.iter().all(|&pe| self.pe(pe).is_some_and(|known| !known.gate.has_failed())) {
+        if pes
+            .iter()
+            .all(|&pe| self.pe(pe).is_some_and(|known| !known.gate.has_failed()))
+        {
             window.quiesce();
             if let Ok(killed) = self.kill(&pes, crate::seam::KillScope::Pe) {
                 self.release_stranded(window, &killed);

@@ -15,7 +15,10 @@ pub struct Engine<P: Platform> {
 impl<P: Platform> Engine<P> {
     /// An engine over `platform`, whose PHB number `n` has `pes_per_phb[n]` PEs.
     pub fn new(platform: P, pes_per_phb: &[u16]) -> Self {
-        let phbs = pes_per_phb.iter().map(|&pes| (0..pes).map(|_| Pe::new()).collect()).collect();
+        let phbs = pes_per_phb
+            .iter()
+            .map(|&pes| (0..pes).map(|_| Pe::new()).collect())
+            .collect();
         Self { platform, phbs }
     }
 

@@ -177,27 +177,38 @@ impl DmaError {
         match self {
             Self::Range(RangeError::Outside { .. }) => ErrorKind::OutOfRange,
             Self::Range(RangeError::TooMany { .. })
-            | Self::Pin { error: PinError::TooMany { .. }, .. }
+            | Self::Pin {
+                error: PinError::TooMany { .. },
+                ..
+            }
             | Self::NoTableMemory { .. }
             | Self::Quota(_)
             | Self::TooManyPes(_) => ErrorKind::NoResources,
-            Self::Pin { error: PinError::NotOwned { .. } | PinError::Closing { .. }, .. } | Self::PeOwned { .. } => {
-                ErrorKind::NotOwned
+            Self::Pin {
+                error: PinError::NotOwned { .. } | PinError::Closing { .. },
+                ..
             }
+            | Self::PeOwned { .. } => ErrorKind::NotOwned,
             Self::Range(_)
             | Self::Shape(_)
             | Self::Window(_)
             | Self::PageSize(_)
             | Self::Access(_)
             | Self::MisalignedHost { .. }
-            | Self::Pin { error: PinError::Overflow { .. }, .. } => ErrorKind::Invalid,
+            | Self::Pin {
+                error: PinError::Overflow { .. },
+                ..
+            } => ErrorKind::Invalid,
             Self::Busy { .. }
             | Self::ControlBusy
             | Self::Attached(_)
             | Self::TveInUse { .. }
             | Self::LiobnTaken(_) => ErrorKind::Busy,
             Self::NotMapped(_) => ErrorKind::NotMapped,
-            Self::WindowClosing | Self::UnknownPe(_) | Self::NotAttached(_) | Self::UnknownLiobn(_) => ErrorKind::Gone,
+            Self::WindowClosing
+            | Self::UnknownPe(_)
+            | Self::NotAttached(_)
+            | Self::UnknownLiobn(_) => ErrorKind::Gone,
             Self::Frozen(_)
             | Self::Kill { .. }
             | Self::Attach { .. }

@@ -3,7 +3,7 @@
 use super::error::DmaError;
 use super::operation::Operation;
 use super::window::Window;
-use crate::seam::{Platform};
+use crate::seam::Platform;
 
 impl<P: Platform> super::Engine<P> {
     /// Drains stores and kills what the window's PEs remember. When it returns

@@ -5,7 +5,7 @@ use super::state::Phase;
 use super::window::Window;
 use crate::addr::{BusAddr, HostAddr};
 use crate::memory::ledger::{RegionCounts, RegionInfo};
-use crate::seam::{Platform};
+use crate::seam::Platform;
 use crate::tce::{Access, Entry, Slot};
 
 /// Where a bus address leads.
@@ -61,7 +61,10 @@ impl<P: Platform> super::Engine<P> {
         match Entry::from_bits(bits) {
             Entry::Live { host, access } => {
                 let offset = bus.get() & ((1 << page) - 1);
-                Ok(Translation { host: HostAddr::new(host.get() | offset), access })
+                Ok(Translation {
+                    host: HostAddr::new(host.get() | offset),
+                    access,
+                })
             }
             Entry::Empty | Entry::Tombstone { .. } => Err(DmaError::NotMapped(bus)),
         }
@@ -86,8 +89,16 @@ impl<P: Platform> super::Engine<P> {
                 let bus = range.bus(Slot::new(segment.first.get() + offset));
                 match Entry::from_bits(bits) {
                     Entry::Empty => {}
-                    Entry::Live { host, access } => visit(Mapping { bus, host, access: Some(access) }),
-                    Entry::Tombstone { host, .. } => visit(Mapping { bus, host, access: None }),
+                    Entry::Live { host, access } => visit(Mapping {
+                        bus,
+                        host,
+                        access: Some(access),
+                    }),
+                    Entry::Tombstone { host, .. } => visit(Mapping {
+                        bus,
+                        host,
+                        access: None,
+                    }),
                 }
             }
         }));
@@ -99,7 +110,10 @@ impl<P: Platform> super::Engine<P> {
         let page = window.page_shift();
         let mut pins = 0;
         self.mappings(window, |mapping| {
-            let (start, end) = (mapping.host.get(), mapping.host.get().saturating_add(1 << page));
+            let (start, end) = (
+                mapping.host.get(),
+                mapping.host.get().saturating_add(1 << page),
+            );
             pins += u64::from(start < host.get().saturating_add(1 << shift) && host.get() < end);
         });
         pins
@@ -120,9 +134,15 @@ impl<P: Platform> super::Engine<P> {
             window.state.lock().stranded.copy_into(&mut stranded);
         }
         for index in 0.. {
-            let Some(region) = first.holdings.region(index) else { return };
+            let Some(region) = first.holdings.region(index) else {
+                return;
+            };
             let (entries, stranded) = (counts.of(region.start), stranded.of(region.start));
-            visit(Audit { region, entries, stranded });
+            visit(Audit {
+                region,
+                entries,
+                stranded,
+            });
         }
     }
 }

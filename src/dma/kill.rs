@@ -31,7 +31,10 @@ pub(super) struct KillGate {
 
 impl KillGate {
     pub(super) fn new() -> Self {
-        Self { word: AtomicU64::new(0), failed: AtomicBool::new(false) }
+        Self {
+            word: AtomicU64::new(0),
+            failed: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -56,7 +59,11 @@ impl KillGate {
                 continue;
             }
             let claimed = word + ONE + RUNNING;
-            if self.word.compare_exchange(word, claimed, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            if self
+                .word
+                .compare_exchange(word, claimed, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+            {
                 let result = start();
                 if result.is_err() {
                     self.failed.store(true, Ordering::Release);
@@ -83,7 +90,10 @@ pub(super) struct Usage {
 
 impl<I: Interrupts> Pe<I> {
     pub(super) fn new() -> Self {
-        Self { gate: KillGate::new(), usage: Lock::new(Usage::default()) }
+        Self {
+            gate: KillGate::new(),
+            usage: Lock::new(Usage::default()),
+        }
     }
 }
 
@@ -106,7 +116,9 @@ impl<P: Platform> super::Engine<P> {
 
     #[inline]
     fn kill_one(&self, pe: PeId, wanted: KillScope) -> Result<(), PhbError> {
-        let Some(known) = self.pe(pe) else { return Err(PhbError::TimedOut) };
+        let Some(known) = self.pe(pe) else {
+            return Err(PhbError::TimedOut);
+        };
         let scope = self.scope(pe, wanted);
         if known.gate.has_failed() {
             return Err(PhbError::Frozen);
@@ -143,7 +155,9 @@ impl<P: Platform> super::Engine<P> {
     /// A kill of all that `pe` remembers, even if one failed before; success
     /// makes the PE trustworthy again.
     pub(super) fn forced_kill(&self, pe: PeId) -> Result<(), PhbError> {
-        let Some(known) = self.pe(pe) else { return Err(PhbError::TimedOut) };
+        let Some(known) = self.pe(pe) else {
+            return Err(PhbError::TimedOut);
+        };
         self.platform.barrier();
         let scope = self.scope(pe, KillScope::Pe);
         loop {
@@ -161,7 +175,9 @@ impl<P: Platform> super::Engine<P> {
         use crate::seam::KillStyle;
         match (self.platform.kill_style(pe), wanted) {
             (KillStyle::All, _) => KillScope::All,
-            (KillStyle::Pages { limit }, KillScope::Pages { pages, .. }) if pages <= limit => wanted,
+            (KillStyle::Pages { limit }, KillScope::Pages { pages, .. }) if pages <= limit => {
+                wanted
+            }
             _ => KillScope::Pe,
         }
     }

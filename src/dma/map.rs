@@ -30,7 +30,10 @@ impl<P: Platform> super::Engine<P> {
         let pins = window
             .holdings
             .pin(host, pages, window.page_shift())
-            .map_err(|error| DmaError::Pin { bus: window.bus_of_run(bus, host, &error), error })?;
+            .map_err(|error| DmaError::Pin {
+                bus: window.bus_of_run(bus, host, &error),
+                error,
+            })?;
         let mut reserve = Reserve::new(self, window);
         let operation = loop {
             let mut state = window.state.lock();
@@ -58,7 +61,12 @@ impl<P: Platform> super::Engine<P> {
 
     /// Busy if any entry of `range` is in use; else the tables it lacks.
     #[inline]
-    fn scan_empty(&self, window: &Window<P>, tree: &Tree, range: SlotRange) -> Result<Missing, DmaError> {
+    fn scan_empty(
+        &self,
+        window: &Window<P>,
+        tree: &Tree,
+        range: SlotRange,
+    ) -> Result<Missing, DmaError> {
         let memory = &self.platform;
         let mut holes = false;
         for segment in tree.segments(memory, range) {
@@ -66,13 +74,22 @@ impl<P: Platform> super::Engine<P> {
                 holes = true;
                 continue;
             };
-            if let Some(index) = leaf::first_used(memory, at.table, at.index, segment.pages as usize) {
+            if let Some(index) =
+                leaf::first_used(memory, at.table, at.index, segment.pages as usize)
+            {
                 let slot = crate::tce::Slot::new(segment.first.get() + (index - at.index) as u64);
                 let entry = Entry::from_bits(memory.load(at.table, index));
-                return Err(DmaError::Busy { bus: window.range.bus(slot), entry });
+                return Err(DmaError::Busy {
+                    bus: window.range.bus(slot),
+                    entry,
+                });
             }
         }
-        Ok(if holes { tree.missing(memory, range) } else { Missing::default() })
+        Ok(if holes {
+            tree.missing(memory, range)
+        } else {
+            Missing::default()
+        })
     }
 
     /// Stores the entries of a contiguous run into `range`, whose leaves exist.
@@ -87,7 +104,14 @@ impl<P: Platform> super::Engine<P> {
                 debug_assert!(false, "no leaf after linking");
                 continue;
             };
-            leaf::fill(memory, at.table, at.index, segment.pages as usize, value, step);
+            leaf::fill(
+                memory,
+                at.table,
+                at.index,
+                segment.pages as usize,
+                value,
+                step,
+            );
             tree.used(memory, &at, segment.pages);
             value = value.wrapping_add(segment.pages.wrapping_mul(step));
         }
@@ -106,7 +130,9 @@ pub(super) fn link_all<M: TableMemory>(
     while let Some(rest) = range.part(done, u64::MAX) {
         // Not to be: the reserve covers the range. Only empty tables are added.
         let bytes = 1 << tree.shape().level_shift();
-        let at = tree.ensure(memory, rest.first(), spare).ok_or(DmaError::NoTableMemory { bytes })?;
+        let at = tree
+            .ensure(memory, rest.first(), spare)
+            .ok_or(DmaError::NoTableMemory { bytes })?;
         done += (tree.shape().entries() - at.index) as u64;
     }
     Ok(())
@@ -115,7 +141,12 @@ pub(super) fn link_all<M: TableMemory>(
 impl<P: Platform> Window<P> {
     /// The bus address that the page of `error` was for.
     #[cold]
-    pub(super) fn bus_of_run(&self, bus: BusAddr, host: HostAddr, error: &crate::memory::ledger::PinError) -> BusAddr {
+    pub(super) fn bus_of_run(
+        &self,
+        bus: BusAddr,
+        host: HostAddr,
+        error: &crate::memory::ledger::PinError,
+    ) -> BusAddr {
         let offset = error.host().get().wrapping_sub(host.get());
         BusAddr::new(bus.get().wrapping_add(offset))
     }

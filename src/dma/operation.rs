@@ -60,7 +60,18 @@ impl<'w, P: Platform> Operation<'w, P> {
     ) -> Self {
         let in_flight = window.enter();
         let (pes, retired) = (PeList::new(), Tables::default());
-        Self { engine, window, range, stamp, pes, retired, makes, linked: false, settled: false, _in_flight: in_flight }
+        Self {
+            engine,
+            window,
+            range,
+            stamp,
+            pes,
+            retired,
+            makes,
+            linked: false,
+            settled: false,
+            _in_flight: in_flight,
+        }
     }
 
     /// All stores are done: what the kill is for. Under the same lock as the
@@ -102,14 +113,19 @@ impl<'w, P: Platform> Operation<'w, P> {
                     replaced.release(&self.window.holdings);
                 }
                 if !self.retired.is_empty() {
-                    self.engine.free_retired(self.window, &mut self.retired, &killed);
+                    self.engine
+                        .free_retired(self.window, &mut self.retired, &killed);
                 }
                 debug_assert!(self.stamp.is_none(), "a stamp was not given back");
                 self.settled = true;
                 Ok(())
             }
             Err(error) => {
-                let pe = if let DmaError::Kill { pe, .. } = error { Some(pe) } else { None };
+                let pe = if let DmaError::Kill { pe, .. } = error {
+                    Some(pe)
+                } else {
+                    None
+                };
                 self.strand(pe, replaced.take());
                 Err(error)
             }
@@ -121,8 +137,15 @@ impl<'w, P: Platform> Operation<'w, P> {
     #[inline]
     fn scope(&self) -> KillScope {
         if self.retired.is_empty() && !self.linked {
-            let (bus, pages) = (self.window.range.bus(self.range.first()), self.range.pages());
-            KillScope::Pages { bus, pages, page_shift: self.window.page_shift() }
+            let (bus, pages) = (
+                self.window.range.bus(self.range.first()),
+                self.range.pages(),
+            );
+            KillScope::Pages {
+                bus,
+                pages,
+                page_shift: self.window.page_shift(),
+            }
         } else {
             KillScope::Pe
         }
@@ -145,7 +168,13 @@ impl<'w, P: Platform> Operation<'w, P> {
         if self.makes {
             drop(self.window.sweep(memory, self.range, state, |_, segment| {
                 if let Some(at) = segment.leaf {
-                    leaf::bury(memory, at.table, at.index, segment.pages as usize, Stamp::STRANDED);
+                    leaf::bury(
+                        memory,
+                        at.table,
+                        at.index,
+                        segment.pages as usize,
+                        Stamp::STRANDED,
+                    );
                 }
             }));
         }

@@ -24,7 +24,10 @@ pub struct QuotaError {
 impl Quota {
     /// A limit of `limit` bytes, none of them used.
     pub fn new(limit: u64) -> Self {
-        Self { limit, used: AtomicU64::new(0) }
+        Self {
+            limit,
+            used: AtomicU64::new(0),
+        }
     }
 
     /// Bytes of tables now.
@@ -42,8 +45,15 @@ impl Quota {
         let mut used = self.used.load(Ordering::Relaxed);
         loop {
             let next = used.checked_add(bytes).filter(|&next| next <= self.limit);
-            let next = next.ok_or(QuotaError { asked: bytes, used, limit: self.limit })?;
-            match self.used.compare_exchange_weak(used, next, Ordering::Relaxed, Ordering::Relaxed) {
+            let next = next.ok_or(QuotaError {
+                asked: bytes,
+                used,
+                limit: self.limit,
+            })?;
+            match self
+                .used
+                .compare_exchange_weak(used, next, Ordering::Relaxed, Ordering::Relaxed)
+            {
                 Ok(_) => return Ok(()),
                 Err(now) => used = now,
             }

@@ -24,7 +24,8 @@ impl<P: Platform> super::Engine<P> {
         window.quiesce();
         for &pe in &pes {
             if self.pe(pe).is_some_and(|known| known.gate.has_failed()) {
-                self.recover_pe(pe).map_err(|(step, error)| DmaError::Detach { pe, step, error })?;
+                self.recover_pe(pe)
+                    .map_err(|(step, error)| DmaError::Detach { pe, step, error })?;
             }
         }
         let killed = self.kill(&pes, KillScope::Pe)?;
@@ -34,9 +35,13 @@ impl<P: Platform> super::Engine<P> {
 
     fn recover_pe(&self, pe: PeId) -> Result<(), (DetachStep, PhbError)> {
         let at = |step| move |error| (step, error);
-        self.platform.reset_functions(pe).map_err(at(DetachStep::Reset))?;
+        self.platform
+            .reset_functions(pe)
+            .map_err(at(DetachStep::Reset))?;
         self.forced_kill(pe).map_err(at(DetachStep::Kill))?;
-        self.platform.clear_freeze(pe).map_err(at(DetachStep::ClearFreeze))
+        self.platform
+            .clear_freeze(pe)
+            .map_err(at(DetachStep::ClearFreeze))
     }
 
     /// Releases what failed kills left, for a kill that started after all of
@@ -47,7 +52,9 @@ impl<P: Platform> super::Engine<P> {
         let mut state = window.state.lock();
         let stamps = state.stamps.burnt();
         state = window.sweep(memory, window.range.all(), state, |state, segment| {
-            exhume(memory, window, state, segment, |bits| entry::owned_by(bits, stamps));
+            exhume(memory, window, state, segment, |bits| {
+                entry::owned_by(bits, stamps)
+            });
         });
         state.stamps.renew();
         state.stranded.release(&window.holdings);

@@ -27,14 +27,20 @@ pub struct Registry<P: Platform> {
 
 impl<P: Platform> Default for Registry<P> {
     fn default() -> Self {
-        Self { windows: Shared::new(BTreeMap::new()) }
+        Self {
+            windows: Shared::new(BTreeMap::new()),
+        }
     }
 }
 
 impl<P: Platform> Registry<P> {
     /// The window that `liobn` names, in O(log n).
     pub fn find(&self, liobn: Liobn) -> Result<Arc<Window<P>>, DmaError> {
-        self.windows.read().get(&liobn).cloned().ok_or(DmaError::UnknownLiobn(liobn))
+        self.windows
+            .read()
+            .get(&liobn)
+            .cloned()
+            .ok_or(DmaError::UnknownLiobn(liobn))
     }
 
     /// Names `window`.
@@ -49,6 +55,9 @@ impl<P: Platform> Registry<P> {
 
     /// Forgets the name; the window itself is to be removed by the engine.
     pub fn forget(&self, liobn: Liobn) -> Result<Arc<Window<P>>, DmaError> {
-        self.windows.write().remove(&liobn).ok_or(DmaError::UnknownLiobn(liobn))
+        self.windows
+            .write()
+            .remove(&liobn)
+            .ok_or(DmaError::UnknownLiobn(liobn))
     }
 }

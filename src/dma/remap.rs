@@ -10,7 +10,7 @@ use super::unmap::release_scattered;
 use super::window::Window;
 use crate::addr::{BusAddr, HostAddr};
 use crate::memory::ledger::{Pins, RegionCounts, ScatteredPins};
-use crate::seam::{Platform};
+use crate::seam::Platform;
 use crate::tce::entry::{self, RIGHTS};
 use crate::tce::tree::Missing;
 use crate::tce::{Access, Entry, Slot, SlotRange, Stamp, Tce};
@@ -89,36 +89,68 @@ impl<P: Platform> super::Engine<P> {
     pub fn remap(&self, window: &Window<P>, bus: BusAddr, entries: &[Tce]) -> Result<(), DmaError> {
         let range = window.slots(bus, entries.len() as u64)?;
         let mask = window.range.shape().page().bytes() - 1;
-        if let Some(index) = entries.iter().position(|entry| entry.host().get() & mask != 0) {
+        if let Some(index) = entries
+            .iter()
+            .position(|entry| entry.host().get() & mask != 0)
+        {
             let bus = window.bus_of_index(range, index as u64);
-            let host = entries.get(index).map_or(HostAddr::new(0), |entry| entry.host());
-            return Err(DmaError::MisalignedHost { bus, host, page_bytes: mask + 1 });
+            let host = entries
+                .get(index)
+                .map_or(HostAddr::new(0), |entry| entry.host());
+            return Err(DmaError::MisalignedHost {
+                bus,
+                host,
+                page_bytes: mask + 1,
+            });
         }
         let mut scratch = RegionCounts::new();
         let mappings = entries.iter().filter(|entry| entry.is_mapping());
         let pins = window
             .holdings
-            .pin_each(mappings.map(|entry| entry.host()), window.page_shift(), &mut scratch)
+            .pin_each(
+                mappings.map(|entry| entry.host()),
+                window.page_shift(),
+                &mut scratch,
+            )
             .map_err(|(nth, error)| {
-                let index = entries.iter().enumerate().filter(|(_, entry)| entry.is_mapping()).nth(nth);
-                DmaError::Pin { bus: window.bus_of_index(range, index.map_or(0, |(index, _)| index as u64)), error }
+                let index = entries
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, entry)| entry.is_mapping())
+                    .nth(nth);
+                DmaError::Pin {
+                    bus: window.bus_of_index(range, index.map_or(0, |(index, _)| index as u64)),
+                    error,
+                }
             })?;
         self.replace(window, range, &Listed(entries), pins)
     }
 
     /// Makes all of the `pages` entries from `bus` the same `entry`.
-    pub fn remap_same(&self, window: &Window<P>, bus: BusAddr, entry: Tce, pages: u64) -> Result<(), DmaError> {
+    pub fn remap_same(
+        &self,
+        window: &Window<P>,
+        bus: BusAddr,
+        entry: Tce,
+        pages: u64,
+    ) -> Result<(), DmaError> {
         let range = window.slots(bus, pages)?;
         if !entry.is_mapping() {
             return self.unmap_slots(window, range).map(|_| ());
         }
         let page_bytes = window.range.shape().page().bytes();
         if !entry.host().is_aligned(window.page_shift()) {
-            return Err(DmaError::MisalignedHost { bus, host: entry.host(), page_bytes });
+            return Err(DmaError::MisalignedHost {
+                bus,
+                host: entry.host(),
+                page_bytes,
+            });
         }
         let mut scratch = RegionCounts::new();
         let hosts = (0..pages).map(|_| entry.host());
-        let pins = window.holdings.pin_each(hosts, window.page_shift(), &mut scratch);
+        let pins = window
+            .holdings
+            .pin_each(hosts, window.page_shift(), &mut scratch);
         let pins = pins.map_err(|(_, error)| DmaError::Pin { bus, error })?;
         self.replace(window, range, &Same(entry), pins)
     }
@@ -137,7 +169,10 @@ impl<P: Platform> super::Engine<P> {
         let first = window.entry(bus, host, access)?.bits();
         let page_shift = window.page_shift();
         let pins = window.holdings.pin(host, pages, page_shift);
-        let pins = pins.map_err(|error| DmaError::Pin { bus: window.bus_of_run(bus, host, &error), error })?;
+        let pins = pins.map_err(|error| DmaError::Pin {
+            bus: window.bus_of_run(bus, host, &error),
+            error,
+        })?;
         self.replace(window, range, &Run { first, page_shift }, pins)
     }
 
@@ -208,18 +243,29 @@ impl<P: Platform> super::Engine<P> {
             if let Some(at) = segment.leaf {
                 for offset in 0..segment.pages {
                     let bits = memory.load(at.table, at.index.wrapping_add(offset as usize));
-                    if bits & RIGHTS == 0 && bits != 0 && wanted.bits(done.wrapping_add(offset)) != 0 {
+                    if bits & RIGHTS == 0
+                        && bits != 0
+                        && wanted.bits(done.wrapping_add(offset)) != 0
+                    {
                         let slot = Slot::new(segment.first.get().wrapping_add(offset));
                         let entry = Entry::from_bits(bits);
-                        return Err(DmaError::Busy { bus: window.range.bus(slot), entry });
+                        return Err(DmaError::Busy {
+                            bus: window.range.bus(slot),
+                            entry,
+                        });
                     }
                 }
             } else {
-                lacking |= (0..segment.pages).any(|offset| wanted.bits(done.wrapping_add(offset)) != 0);
+                lacking |=
+                    (0..segment.pages).any(|offset| wanted.bits(done.wrapping_add(offset)) != 0);
             }
             done = done.wrapping_add(segment.pages);
         }
-        Ok(if lacking { state.tree.missing(memory, range) } else { Missing::default() })
+        Ok(if lacking {
+            state.tree.missing(memory, range)
+        } else {
+            Missing::default()
+        })
     }
 
     /// Stores the wanted entries. What was live and is replaced is counted in
@@ -280,6 +326,7 @@ impl<P: Platform> Window<P> {
     /// The bus address of page `index` of a range.
     #[cold]
     fn bus_of_index(&self, range: SlotRange, index: u64) -> BusAddr {
-        self.range.bus(Slot::new(range.first().get().wrapping_add(index)))
+        self.range
+            .bus(Slot::new(range.first().get().wrapping_add(index)))
     }
 }

@@ -3,7 +3,7 @@
 use super::error::DmaError;
 use super::kill::Killed;
 use super::window::Window;
-use crate::seam::{Platform};
+use crate::seam::Platform;
 use crate::tce::chain::Tables;
 use crate::tce::tree::Missing;
 
@@ -18,7 +18,11 @@ pub(super) struct Reserve<'a, P: Platform> {
 impl<'a, P: Platform> Reserve<'a, P> {
     #[inline]
     pub(super) fn new(engine: &'a super::Engine<P>, window: &'a Window<P>) -> Self {
-        Self { engine, window, spare: Tables::default() }
+        Self {
+            engine,
+            window,
+            spare: Tables::default(),
+        }
     }
 
     /// Whether the spare tables are enough.

@@ -105,7 +105,10 @@ impl Stamps {
     const STRANDED: u64 = 1 << Stamp::STRANDED.get();
 
     fn new() -> Self {
-        Self { free: !Self::STRANDED, burnt: Self::STRANDED }
+        Self {
+            free: !Self::STRANDED,
+            burnt: Self::STRANDED,
+        }
     }
 
     /// A stamp, or `None` while 63 operations run.

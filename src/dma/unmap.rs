@@ -23,7 +23,10 @@ struct Buried {
 enum Run {
     NotBegun,
     /// Yes: its first entry, and the one expected next.
-    Whole { first: u64, next: u64 },
+    Whole {
+        first: u64,
+        next: u64,
+    },
     Broken,
 }
 
@@ -38,11 +41,19 @@ impl<P: Platform> super::Engine<P> {
         self.unmap_slots(window, window.slots(bus, pages)?)
     }
 
-    pub(super) fn unmap_slots(&self, window: &Window<P>, range: SlotRange) -> Result<u64, DmaError> {
+    pub(super) fn unmap_slots(
+        &self,
+        window: &Window<P>,
+        range: SlotRange,
+    ) -> Result<u64, DmaError> {
         let memory = &self.platform;
         let (state, stamp) = window.lock_with_stamp()?;
         let mut operation = Operation::begin(self, window, range, Some(stamp), false);
-        let mut buried = Buried { live: 0, foreign: 0, run: Run::NotBegun };
+        let mut buried = Buried {
+            live: 0,
+            foreign: 0,
+            run: Run::NotBegun,
+        };
         let mut state = window.sweep(memory, range, state, |state, segment| {
             buried.add(memory, state, segment, stamp);
         });
@@ -52,11 +63,9 @@ impl<P: Platform> super::Engine<P> {
         }
         operation.seal(&mut state);
         drop(state);
-        operation.settle(None, |operation, _killed| {
-            match buried.run {
-                Run::Whole { first, .. } => release_run(memory, operation, first),
-                Run::NotBegun | Run::Broken => release_scattered(memory, operation, stamp),
-            }
+        operation.settle(None, |operation, _killed| match buried.run {
+            Run::Whole { first, .. } => release_run(memory, operation, first),
+            Run::NotBegun | Run::Broken => release_scattered(memory, operation, stamp),
         })?;
         Ok(buried.live)
     }
@@ -72,7 +81,11 @@ impl Buried {
         let (mut index, mut left) = (at.index, segment.pages as usize);
         if let Run::NotBegun = self.run {
             let first = memory.load(at.table, index);
-            self.run = if first & RIGHTS != 0 { Run::Whole { first, next: first } } else { Run::Broken };
+            self.run = if first & RIGHTS != 0 {
+                Run::Whole { first, next: first }
+            } else {
+                Run::Broken
+            };
         }
         if let Run::Whole { first, next } = self.run {
             let step = state.tree.shape().page().bytes();
@@ -81,7 +94,11 @@ impl Buried {
             index += count;
             left -= count;
             let next = next.wrapping_add((count as u64).wrapping_mul(step));
-            self.run = if left == 0 { Run::Whole { first, next } } else { Run::Broken };
+            self.run = if left == 0 {
+                Run::Whole { first, next }
+            } else {
+                Run::Broken
+            };
         }
         if left != 0 {
             let found = leaf::bury(memory, at.table, index, left, stamp);
@@ -107,14 +124,22 @@ fn release_run<P: Platform>(memory: &P, operation: &mut Operation<'_, P>, first:
     drop(state);
     let host: HostAddr = entry::address(first);
     if entry::wrote(first) {
-        window.holdings.unpin_dirty(host, range.pages(), window.page_shift());
+        window
+            .holdings
+            .unpin_dirty(host, range.pages(), window.page_shift());
     } else {
-        window.holdings.unpin(host, range.pages(), window.page_shift());
+        window
+            .holdings
+            .unpin(host, range.pages(), window.page_shift());
     }
 }
 
 /// Releases the page of each tombstone of `stamp` in the operation's range.
-pub(super) fn release_scattered<P: Platform>(memory: &P, operation: &mut Operation<'_, P>, stamp: Stamp) {
+pub(super) fn release_scattered<P: Platform>(
+    memory: &P,
+    operation: &mut Operation<'_, P>,
+    stamp: Stamp,
+) {
     let (window, range) = (operation.window, operation.range);
     let mut state = window.sweep(memory, range, window.state.lock(), |state, segment| {
         exhume(memory, window, state, segment, |bits| stamp.owns(bits));
@@ -133,9 +158,16 @@ pub(super) fn exhume<P: Platform>(
 ) {
     let Some(at) = segment.leaf else { return };
     let mut releaser = window.holdings.releaser(window.page_shift());
-    let freed = leaf::exhume(memory, at.table, at.index, segment.pages as usize, owned, |host, wrote| {
-        releaser.release(host, wrote);
-    });
+    let freed = leaf::exhume(
+        memory,
+        at.table,
+        at.index,
+        segment.pages as usize,
+        owned,
+        |host, wrote| {
+            releaser.release(host, wrote);
+        },
+    );
     drop(releaser);
     if freed != 0 && state.tree.emptied(memory, &at, freed) {
         state.note_empty(memory, segment.first);

@@ -90,12 +90,25 @@ impl<P: Platform> Window<P> {
 
     /// The entry that maps the page at `host` to `bus`.
     #[inline]
-    pub(super) fn entry(&self, bus: BusAddr, host: HostAddr, access: Access) -> Result<Tce, DmaError> {
+    pub(super) fn entry(
+        &self,
+        bus: BusAddr,
+        host: HostAddr,
+        access: Access,
+    ) -> Result<Tce, DmaError> {
         let page_bytes = self.range.shape().page().bytes();
         if !host.is_aligned(self.page_shift()) {
-            return Err(DmaError::MisalignedHost { bus, host, page_bytes });
+            return Err(DmaError::MisalignedHost {
+                bus,
+                host,
+                page_bytes,
+            });
         }
-        Tce::new(host, access).ok_or(DmaError::MisalignedHost { bus, host, page_bytes })
+        Tce::new(host, access).ok_or(DmaError::MisalignedHost {
+            bus,
+            host,
+            page_bytes,
+        })
     }
 
     /// Counts a thread that uses the table, until the result is dropped. Under
@@ -103,7 +116,9 @@ impl<P: Platform> Window<P> {
     #[inline]
     pub(super) fn enter(&self) -> InFlight<'_> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight { count: &self.in_flight }
+        InFlight {
+            count: &self.in_flight,
+        }
     }
 
     /// Claims the window for attach, detach, recovery or removal.
@@ -141,7 +156,9 @@ impl<P: Platform> Window<P> {
         let mut state = held;
         let mut done = 0;
         loop {
-            let Some(rest) = range.part(done, u64::MAX) else { return state };
+            let Some(rest) = range.part(done, u64::MAX) else {
+                return state;
+            };
             let tree = state.tree;
             let mut budget = CHUNK;
             for mut segment in tree.segments(memory, rest) {

@@ -19,7 +19,13 @@ pub(super) struct Cache {
 impl Cache {
     /// The entry at `address`, from the cache if the line is there, however old
     /// it is. A miss fetches the line, and sometimes the next one too.
-    pub(super) fn read(&mut self, pe: u16, address: u64, memory: &TableStore, rng: &mut Rng) -> u64 {
+    pub(super) fn read(
+        &mut self,
+        pe: u16,
+        address: u64,
+        memory: &TableStore,
+        rng: &mut Rng,
+    ) -> u64 {
         let at = address / LINE * LINE;
         if !self.lines.contains_key(&(pe, at)) {
             self.fetch(pe, at, memory);
@@ -31,7 +37,9 @@ impl Cache {
     }
 
     fn fetch(&mut self, pe: u16, at: u64, memory: &TableStore) {
-        self.lines.entry((pe, at)).or_insert_with(|| core::array::from_fn(|entry| memory.read(at + entry as u64 * 8)));
+        self.lines
+            .entry((pe, at))
+            .or_insert_with(|| core::array::from_fn(|entry| memory.read(at + entry as u64 * 8)));
     }
 
     /// Forgets one line.
@@ -51,6 +59,8 @@ impl Cache {
 
     /// Whether a line of the `bytes` bytes at `start` is remembered.
     pub(super) fn remembers(&self, start: u64, bytes: u64) -> bool {
-        self.lines.keys().any(|&(_, at)| at >= start && at < start + bytes)
+        self.lines
+            .keys()
+            .any(|&(_, at)| at >= start && at < start + bytes)
     }
 }

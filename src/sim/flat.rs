@@ -7,7 +7,8 @@ use std::vec::Vec;
 use super::frames::Frames;
 use crate::addr::HostAddr;
 use crate::seam::{
-    DmaTable, Interrupts, KillScope, KillStyle, PeId, PhbError, PhbPort, TableFrames, TableMemory, TveSelect,
+    DmaTable, Interrupts, KillScope, KillStyle, PeId, PhbError, PhbPort, TableFrames, TableMemory,
+    TveSelect,
 };
 
 /// A platform that adds as little as possible.
@@ -49,7 +50,8 @@ impl TableMemory for Flat {
 
     #[inline]
     fn store(&self, table: HostAddr, index: usize, value: u64) {
-        self.word(table, index).store(value.to_be(), Ordering::Relaxed);
+        self.word(table, index)
+            .store(value.to_be(), Ordering::Relaxed);
     }
 
     #[inline]
@@ -88,7 +90,12 @@ impl PhbPort for Flat {
         Ok(())
     }
 
-    fn set_tve(&self, _pe: PeId, _tve: TveSelect, _table: Option<&DmaTable>) -> Result<(), PhbError> {
+    fn set_tve(
+        &self,
+        _pe: PeId,
+        _tve: TveSelect,
+        _table: Option<&DmaTable>,
+    ) -> Result<(), PhbError> {
         Ok(())
     }
 

@@ -15,7 +15,12 @@ pub(super) struct Frames {
 
 impl Frames {
     pub(super) fn new(base: HostAddr, bytes: u64) -> Self {
-        Self { next: base.get(), end: base.get() + bytes, free: BTreeMap::new(), live: BTreeMap::new() }
+        Self {
+            next: base.get(),
+            end: base.get() + bytes,
+            free: BTreeMap::new(),
+            live: BTreeMap::new(),
+        }
     }
 
     pub(super) fn allocate(&mut self, shift: u32) -> Option<HostAddr> {
@@ -23,7 +28,9 @@ impl Frames {
             Some(frame) => frame,
             None => {
                 let frame = self.next.next_multiple_of(1 << shift);
-                let end = frame.checked_add(1 << shift).filter(|&end| end <= self.end)?;
+                let end = frame
+                    .checked_add(1 << shift)
+                    .filter(|&end| end <= self.end)?;
                 self.next = end;
                 frame
             }

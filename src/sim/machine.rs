@@ -142,11 +142,16 @@ impl Machine {
             failure: None,
             fallible: 0,
         };
-        Self { inner: Mutex::new(inner), hook: Mutex::new(None) }
+        Self {
+            inner: Mutex::new(inner),
+            hook: Mutex::new(None),
+        }
     }
 
     pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.inner
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Says who owns the memory from `start` from now on.
@@ -154,7 +159,9 @@ impl Machine {
         let mut inner = self.inner();
         inner.owners.remove(&start.get());
         if let Some(owner) = owner {
-            inner.owners.insert(start.get(), (start.get() + bytes, owner));
+            inner
+                .owners
+                .insert(start.get(), (start.get() + bytes, owner));
         }
     }
 
@@ -168,17 +175,27 @@ impl Machine {
     /// Lets `functions` (PHB and RID) do DMA to the IO pages `pages` once in
     /// `period` steps, without freezing on a fault.
     pub fn set_stray(&self, period: u64, functions: Vec<(u16, u16)>, pages: Vec<BusAddr>) {
-        self.inner().stray = Some(Stray { period, functions, pages });
+        self.inner().stray = Some(Stray {
+            period,
+            functions,
+            pages,
+        });
     }
 
     /// Calls `hook` at each step, before it happens; not from within itself.
     pub fn set_hook(&self, hook: impl FnMut(&Machine, Step) + Send + 'static) {
-        *self.hook.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(Box::new(hook));
+        *self
+            .hook
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(Box::new(hook));
     }
 
     /// Ends what [`Machine::set_hook`] began.
     pub fn clear_hook(&self) {
-        *self.hook.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
+        *self
+            .hook
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
     }
 
     /// Makes fallible calls fail, counted from now; `None` makes all succeed.
@@ -217,7 +234,11 @@ impl Machine {
     /// [`Machine::forget_written`].
     pub fn was_written(&self, host: HostAddr, shift: u32) -> bool {
         let start = host.get() >> shift << shift;
-        self.inner().written.range(start..start + (1 << shift)).next().is_some()
+        self.inner()
+            .written
+            .range(start..start + (1 << shift))
+            .next()
+            .is_some()
     }
 
     /// Forgets what devices wrote.
@@ -252,16 +273,29 @@ impl Machine {
     }
 
     /// As [`Machine::dma`], without the freeze: for asking what is reachable.
-    pub fn probe(&self, phb: u16, rid: u16, bus: BusAddr, write: bool) -> Result<HostAddr, DmaFault> {
+    pub fn probe(
+        &self,
+        phb: u16,
+        rid: u16,
+        bus: BusAddr,
+        write: bool,
+    ) -> Result<HostAddr, DmaFault> {
         self.inner().dma(phb, rid, bus, write, false)
     }
 
     /// All that may happen between two steps of the engine.
     pub(super) fn step(&self, step: Step) -> MutexGuard<'_, Inner> {
-        let hook = self.hook.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        let hook = self
+            .hook
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .take();
         if let Some(mut hook) = hook {
             hook(self, step);
-            let mut slot = self.hook.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut slot = self
+                .hook
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
             slot.get_or_insert(hook);
         }
         let mut inner = self.inner();
@@ -277,7 +311,14 @@ impl Inner {
     }
 
     fn stray_dma(&mut self) {
-        let Some(Stray { period, functions, pages }) = &self.stray else { return };
+        let Some(Stray {
+            period,
+            functions,
+            pages,
+        }) = &self.stray
+        else {
+            return;
+        };
         if functions.is_empty() || pages.is_empty() || !self.rng.one_in(*period) {
             return;
         }
@@ -291,7 +332,14 @@ impl Inner {
         }
     }
 
-    fn dma(&mut self, phb: u16, rid: u16, bus: BusAddr, write: bool, freeze: bool) -> Result<HostAddr, DmaFault> {
+    fn dma(
+        &mut self,
+        phb: u16,
+        rid: u16,
+        bus: BusAddr,
+        write: bool,
+        freeze: bool,
+    ) -> Result<HostAddr, DmaFault> {
         let model = &mut self.phbs[usize::from(phb)];
         let pe = *model.rtt.get(&rid).ok_or(DmaFault::NoPe)?;
         let state = &model.pes[usize::from(pe)];
@@ -307,12 +355,22 @@ impl Inner {
             Ok(host) => {
                 let owner = self.owner_of(host.get());
                 if owner.is_none() || owner != self.pe_owners.get(&id).copied() {
-                    self.violations.push(Violation::ForeignAccess { pe: id, bus, host, owner });
+                    self.violations.push(Violation::ForeignAccess {
+                        pe: id,
+                        bus,
+                        host,
+                        owner,
+                    });
                 }
                 if write {
                     self.written.insert(host.get());
                 }
-                self.hits.push(Hit { pe: id, bus, host, write });
+                self.hits.push(Hit {
+                    pe: id,
+                    bus,
+                    host,
+                    write,
+                });
             }
             Err(fault) if freeze => {
                 let state = &mut self.phbs[usize::from(phb)].pes[usize::from(pe)];
@@ -328,7 +386,9 @@ impl Inner {
     pub(super) fn fails(&mut self) -> Option<PhbError> {
         let now = self.fallible;
         self.fallible += 1;
-        let failure = self.failure.filter(|f| now == f.after || f.forever && now > f.after)?;
+        let failure = self
+            .failure
+            .filter(|f| now == f.after || f.forever && now > f.after)?;
         Some(failure.error)
     }
 }

@@ -79,7 +79,13 @@ impl PhbModel {
         Self {
             kind,
             rtt: BTreeMap::new(),
-            pes: vec![PeModel { bus_master: true, ..PeModel::default() }; usize::from(pes)],
+            pes: vec![
+                PeModel {
+                    bus_master: true,
+                    ..PeModel::default()
+                };
+                usize::from(pes)
+            ],
             cache: Cache::default(),
             kills: 0,
         }
@@ -95,8 +101,14 @@ impl PhbModel {
 
     /// Whether a TVE that is on leads to the `bytes` bytes at `start`.
     pub(super) fn has_root_in(&self, start: u64, bytes: u64) -> bool {
-        let tables = self.pes.iter().flat_map(|pe| pe.tves).filter_map(|tve| tve.decode().ok().flatten());
-        tables.into_iter().any(|table| (start..start + bytes).contains(&table.root.get()))
+        let tables = self
+            .pes
+            .iter()
+            .flat_map(|pe| pe.tves)
+            .filter_map(|tve| tve.decode().ok().flatten());
+        tables
+            .into_iter()
+            .any(|table| (start..start + bytes).contains(&table.root.get()))
     }
 
     /// The host address that `pe` reaches at `bus`, if it may.
@@ -125,7 +137,11 @@ impl PhbModel {
                 return Err(DmaFault::NoRight(level));
             }
             let entry = self.cache.read(pe, at, memory, rng);
-            let needed = if level + 1 < table.levels { 3 } else { 1 | u64::from(write) << 1 };
+            let needed = if level + 1 < table.levels {
+                3
+            } else {
+                1 | u64::from(write) << 1
+            };
             if entry & needed != needed {
                 return Err(DmaFault::NoRight(level));
             }
@@ -142,7 +158,14 @@ impl PhbModel {
         match (scope, self.kind) {
             (KillScope::All, _) => self.cache.kill_all(),
             (KillScope::Pe, PhbKind::Phb3 | PhbKind::Phb4) => self.cache.kill_pe(pe),
-            (KillScope::Pages { bus, pages, page_shift }, PhbKind::Phb3) => {
+            (
+                KillScope::Pages {
+                    bus,
+                    pages,
+                    page_shift,
+                },
+                PhbKind::Phb3,
+            ) => {
                 for page in 0..pages {
                     self.kill_page(pe, bus.get() + (page << page_shift), memory);
                 }
@@ -155,11 +178,15 @@ impl PhbModel {
     /// Forgets the line of the leaf's entry only, as the tables are now.
     fn kill_page(&mut self, pe: u16, bus: u64, memory: &TableStore) {
         let tve = self.pes[usize::from(pe)].tves[(bus >> TVE_BIT & 1) as usize];
-        let Ok(Some(table)) = tve.decode() else { return };
+        let Ok(Some(table)) = tve.decode() else {
+            return;
+        };
         let offset = bus & ((1 << TVE_BIT) - 1);
         let mut address = table.root.get();
         for level in 0..table.levels {
-            let Ok(at) = entry_address(&table, address, offset, level) else { return };
+            let Ok(at) = entry_address(&table, address, offset, level) else {
+                return;
+            };
             if level + 1 == table.levels {
                 self.cache.kill_line(pe, at);
             }

@@ -6,7 +6,8 @@ use super::machine::{Machine, Step, Violation};
 use super::phb::PhbKind;
 use crate::addr::HostAddr;
 use crate::seam::{
-    DmaTable, Interrupts, KillScope, KillStyle, PeId, PhbError, PhbPort, TableFrames, TableMemory, TveSelect,
+    DmaTable, Interrupts, KillScope, KillStyle, PeId, PhbError, PhbPort, TableFrames, TableMemory,
+    TveSelect,
 };
 use crate::tce::tve::Tve;
 
@@ -73,7 +74,11 @@ impl TableFrames for Machine {
             inner.violations.push(Violation::WrongFree(frame));
         }
         let (start, bytes) = (frame.get(), 1 << shift);
-        if inner.phbs.iter().any(|phb| phb.cache.remembers(start, bytes) || phb.has_root_in(start, bytes)) {
+        if inner
+            .phbs
+            .iter()
+            .any(|phb| phb.cache.remembers(start, bytes) || phb.has_root_in(start, bytes))
+        {
             inner.violations.push(Violation::TableStillKnown(frame));
         }
         inner.tables.poison(frame, bytes, POISON);

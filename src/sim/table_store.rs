@@ -20,11 +20,19 @@ pub(super) struct TableStore {
 impl TableStore {
     pub(super) fn new(base: HostAddr, bytes: u64) -> Self {
         let words = (bytes / 8) as usize;
-        Self { base: base.get(), stored: vec![[0; 8]; words], drained: vec![[0; 8]; words], buffer: Vec::new() }
+        Self {
+            base: base.get(),
+            stored: vec![[0; 8]; words],
+            drained: vec![[0; 8]; words],
+            buffer: Vec::new(),
+        }
     }
 
     fn word(&self, at: u64) -> usize {
-        assert!(at >= self.base && at.is_multiple_of(8), "table access at {at:#x}");
+        assert!(
+            at >= self.base && at.is_multiple_of(8),
+            "table access at {at:#x}"
+        );
         let word = ((at - self.base) / 8) as usize;
         assert!(word < self.stored.len(), "table access at {at:#x}");
         word
@@ -50,7 +58,9 @@ impl TableStore {
     pub(super) fn drain_some(&mut self, rng: &mut Rng) {
         let count = rng.below(4).min(self.buffer.len() as u64);
         for _ in 0..count {
-            let word = self.buffer.swap_remove(rng.below(self.buffer.len() as u64) as usize);
+            let word = self
+                .buffer
+                .swap_remove(rng.below(self.buffer.len() as u64) as usize);
             // The newest value of this word: older ones in the buffer merge.
             self.drained[word] = self.stored[word];
         }
@@ -65,7 +75,8 @@ impl TableStore {
     pub(super) fn poison(&mut self, table: HostAddr, bytes: u64, value: u64) {
         let word = self.word(table.get());
         let end = word + (bytes / 8) as usize;
-        self.buffer.retain(|&pending| pending < word || pending >= end);
+        self.buffer
+            .retain(|&pending| pending < word || pending >= end);
         self.stored[word..end].fill(value.to_be_bytes());
         self.drained[word..end].fill(value.to_be_bytes());
     }

@@ -4,6 +4,8 @@
 mod support;
 
 mod bad_input;
+mod defects;
+mod faults;
 mod features;
 mod property;
 mod threads;

@@ -26,24 +26,79 @@ const REGIONS: u64 = 4;
 
 #[derive(Clone, Debug)]
 enum Op {
-    Map { window: usize, page: u64, region: u64, frame: u64, pages: u64, access: Access },
-    Unmap { window: usize, page: u64, pages: u64 },
-    RemapRun { window: usize, page: u64, region: u64, frame: u64, pages: u64, access: Access },
-    RemapSame { window: usize, page: u64, region: u64, frame: u64, pages: u64, unmap: bool },
-    RemapList { window: usize, page: u64, list: Vec<(u64, u64, u8)> },
-    Translate { window: usize, page: u64, offset: u64 },
-    Clear { window: usize },
-    Flush { window: usize },
-    Detach { window: usize },
-    Share { on: bool },
-    Close { region: u64 },
-    Move { region: u64 },
-    Dma { function: u16, page: u64, write: bool },
-    TakeDirty { region: u64 },
+    Map {
+        window: usize,
+        page: u64,
+        region: u64,
+        frame: u64,
+        pages: u64,
+        access: Access,
+    },
+    Unmap {
+        window: usize,
+        page: u64,
+        pages: u64,
+    },
+    RemapRun {
+        window: usize,
+        page: u64,
+        region: u64,
+        frame: u64,
+        pages: u64,
+        access: Access,
+    },
+    RemapSame {
+        window: usize,
+        page: u64,
+        region: u64,
+        frame: u64,
+        pages: u64,
+        unmap: bool,
+    },
+    RemapList {
+        window: usize,
+        page: u64,
+        list: Vec<(u64, u64, u8)>,
+    },
+    Translate {
+        window: usize,
+        page: u64,
+        offset: u64,
+    },
+    Clear {
+        window: usize,
+    },
+    Flush {
+        window: usize,
+    },
+    Detach {
+        window: usize,
+    },
+    Share {
+        on: bool,
+    },
+    Close {
+        region: u64,
+    },
+    Move {
+        region: u64,
+    },
+    Dma {
+        function: u16,
+        page: u64,
+        write: bool,
+    },
+    TakeDirty {
+        region: u64,
+    },
 }
 
 fn access() -> impl Strategy<Value = Access> + Clone {
-    prop_oneof![Just(Access::Read), Just(Access::Write), Just(Access::ReadWrite)]
+    prop_oneof![
+        Just(Access::Read),
+        Just(Access::Write),
+        Just(Access::ReadWrite)
+    ]
 }
 
 fn pages() -> impl Strategy<Value = u64> + Clone {
@@ -60,7 +115,14 @@ fn op() -> impl Strategy<Value = Op> {
     ];
     let frame = prop_oneof![8 => 0u64..REGION, 1 => REGION - 3..REGION + 3];
     let region = 0..REGIONS;
-    let run = (window.clone(), page.clone(), region.clone(), frame.clone(), pages(), access());
+    let run = (
+        window.clone(),
+        page.clone(),
+        region.clone(),
+        frame.clone(),
+        pages(),
+        access(),
+    );
     let entry = (region.clone(), frame.clone(), 0u8..4);
     prop_oneof![
         12 => run.clone().prop_map(|(window, page, region, frame, pages, access)|
@@ -96,12 +158,21 @@ struct Case {
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    let kind = prop_oneof![Just(PhbKind::Phb3), Just(PhbKind::Phb4), Just(PhbKind::AllOnly)];
+    let kind = prop_oneof![
+        Just(PhbKind::Phb3),
+        Just(PhbKind::Phb4),
+        Just(PhbKind::AllOnly)
+    ];
     (kind, 0usize..6, 1u32..=5, any::<u64>()).prop_map(|(kind, page, levels, seed)| {
         let page = PageShift::ALL[page];
         // What a TVE can span: five levels fit 4K pages only.
         let levels = levels.min((59 - page.get()) / 9);
-        Case { kind, page, levels, seed }
+        Case {
+            kind,
+            page,
+            levels,
+            seed,
+        }
     })
 }
 
@@ -144,12 +215,16 @@ impl World {
             rig.grant(&parties[party], region_start(region), REGION);
         }
         let bases = [0x40, 1 << (59 - case.page.get()) | 3, 0];
-        let windows = core::array::from_fn(|w| rig.window(&parties[PARTY[w]], bases[w], WINDOW, case.levels));
+        let windows =
+            core::array::from_fn(|w| rig.window(&parties[PARTY[w]], bases[w], WINDOW, case.levels));
         rig.plug(&parties[0], &windows[0], 0);
         rig.plug(&parties[0], &windows[1], 1);
         rig.plug(&parties[1], &windows[2], 2);
-        let pages = (0..WINDOW + 2).step_by(7).flat_map(|page| bases.map(|base| rig.bus(base + page)));
-        rig.machine().set_stray(6, vec![(0, 0), (0, 1), (0, 2)], pages.collect());
+        let pages = (0..WINDOW + 2)
+            .step_by(7)
+            .flat_map(|page| bases.map(|base| rig.bus(base + page)));
+        rig.machine()
+            .set_stray(6, vec![(0, 0), (0, 1), (0, 2)], pages.collect());
         Self {
             rig,
             parties,
@@ -229,7 +304,10 @@ impl World {
         };
         self.run(op);
         let used = self.rig.machine().kills(0) - kills;
-        assert!(used <= most, "{used} kills in one operation, {most} allowed");
+        assert!(
+            used <= most,
+            "{used} kills in one operation, {most} allowed"
+        );
         self.check_hits();
         self.steps += 1;
         self.check(self.steps.is_multiple_of(32));
@@ -237,14 +315,27 @@ impl World {
 
     fn run(&mut self, op: &Op) {
         match *op {
-            Op::Map { window, page, region, frame, pages, access } => {
+            Op::Map {
+                window,
+                page,
+                region,
+                frame,
+                pages,
+                access,
+            } => {
                 let host = self.host(region, frame);
                 let first = self.frame(host);
                 let busy = (page..page + pages).any(|p| self.reference[window].contains_key(&p));
                 let expected = Self::range_error(page, pages)
                     .or(self.source_error(window, first, pages))
                     .or(busy.then_some(ErrorKind::Busy));
-                let result = self.rig.engine.map(&self.windows[window], self.bus(window, page), host, pages, access);
+                let result = self.rig.engine.map(
+                    &self.windows[window],
+                    self.bus(window, page),
+                    host,
+                    pages,
+                    access,
+                );
                 assert_eq!(result.err().map(|e| e.kind()), expected, "{result:?}");
                 if result.is_ok() {
                     for i in 0..pages {
@@ -252,22 +343,42 @@ impl World {
                     }
                 }
             }
-            Op::Unmap { window, page, pages } => {
-                let result = self.rig.engine.unmap(&self.windows[window], self.bus(window, page), pages);
+            Op::Unmap {
+                window,
+                page,
+                pages,
+            } => {
+                let result =
+                    self.rig
+                        .engine
+                        .unmap(&self.windows[window], self.bus(window, page), pages);
                 match Self::range_error(page, pages) {
                     Some(kind) => assert_eq!(result.unwrap_err().kind(), kind),
                     None => {
-                        let mapped = (page..page + pages).filter(|&p| self.forget(window, p)).count();
+                        let mapped = (page..page + pages)
+                            .filter(|&p| self.forget(window, p))
+                            .count();
                         assert_eq!(result, Ok(mapped as u64));
                     }
                 }
             }
-            Op::RemapRun { window, page, region, frame, pages, access } => {
+            Op::RemapRun {
+                window,
+                page,
+                region,
+                frame,
+                pages,
+                access,
+            } => {
                 let host = self.host(region, frame);
                 let first = self.frame(host);
-                let expected = Self::range_error(page, pages).or(self.source_error(window, first, pages));
+                let expected =
+                    Self::range_error(page, pages).or(self.source_error(window, first, pages));
                 let bus = self.bus(window, page);
-                let result = self.rig.engine.remap_run(&self.windows[window], bus, host, pages, access);
+                let result =
+                    self.rig
+                        .engine
+                        .remap_run(&self.windows[window], bus, host, pages, access);
                 assert_eq!(result.err().map(|e| e.kind()), expected, "{result:?}");
                 if result.is_ok() {
                     for i in 0..pages {
@@ -275,14 +386,32 @@ impl World {
                     }
                 }
             }
-            Op::RemapSame { window, page, region, frame, pages, unmap } => {
+            Op::RemapSame {
+                window,
+                page,
+                region,
+                frame,
+                pages,
+                unmap,
+            } => {
                 let host = self.host(region, frame);
                 let first = self.frame(host);
-                let tce = if unmap { Tce::NONE } else { Tce::new(host, Access::ReadWrite).unwrap() };
-                let source = if unmap { None } else { self.source_error(window, first, 1) };
+                let tce = if unmap {
+                    Tce::NONE
+                } else {
+                    Tce::new(host, Access::ReadWrite).unwrap()
+                };
+                let source = if unmap {
+                    None
+                } else {
+                    self.source_error(window, first, 1)
+                };
                 let expected = Self::range_error(page, pages).or(source);
                 let bus = self.bus(window, page);
-                let result = self.rig.engine.remap_same(&self.windows[window], bus, tce, pages);
+                let result = self
+                    .rig
+                    .engine
+                    .remap_same(&self.windows[window], bus, tce, pages);
                 assert_eq!(result.err().map(|e| e.kind()), expected, "{result:?}");
                 if result.is_ok() {
                     for p in page..page + pages {
@@ -293,7 +422,11 @@ impl World {
                     }
                 }
             }
-            Op::RemapList { window, page, ref list } => {
+            Op::RemapList {
+                window,
+                page,
+                ref list,
+            } => {
                 let entries: Vec<(u64, Tce)> = list
                     .iter()
                     .map(|&(region, frame, rights)| {
@@ -311,7 +444,10 @@ impl World {
                     .find_map(|&(frame, _)| self.source_error(window, frame, 1));
                 let expected = Self::range_error(page, entries.len() as u64).or(bad);
                 let tces: Vec<Tce> = entries.iter().map(|&(_, tce)| tce).collect();
-                let result = self.rig.engine.remap(&self.windows[window], self.bus(window, page), &tces);
+                let result =
+                    self.rig
+                        .engine
+                        .remap(&self.windows[window], self.bus(window, page), &tces);
                 assert_eq!(result.err().map(|e| e.kind()), expected, "{result:?}");
                 if result.is_ok() {
                     for (p, (frame, tce)) in (page..).zip(entries) {
@@ -322,7 +458,11 @@ impl World {
                     }
                 }
             }
-            Op::Translate { window, page, offset } => {
+            Op::Translate {
+                window,
+                page,
+                offset,
+            } => {
                 let offset = offset & (self.rig.page.bytes() - 1);
                 let bus = BusAddr::new(self.bus(window, page).get() + offset);
                 let result = self.rig.engine.translate(&self.windows[window], bus);
@@ -332,7 +472,9 @@ impl World {
                         assert_eq!(found.host.get(), self.rig.host(frame).get() + offset);
                         assert_eq!(found.access.writes(), writes);
                     }
-                    None if page >= WINDOW => assert_eq!(result.unwrap_err().kind(), ErrorKind::OutOfRange),
+                    None if page >= WINDOW => {
+                        assert_eq!(result.unwrap_err().kind(), ErrorKind::OutOfRange)
+                    }
                     None => assert_eq!(result.unwrap_err().kind(), ErrorKind::NotMapped),
                 }
             }
@@ -345,22 +487,38 @@ impl World {
             Op::Detach { window } => {
                 if window == 0 && self.shared {
                     // Not the last: the other PE's mappings stay.
-                    self.rig.engine.detach(&self.windows[0], pe(1), DetachMode::Running).unwrap();
+                    self.rig
+                        .engine
+                        .detach(&self.windows[0], pe(1), DetachMode::Running)
+                        .unwrap();
                     self.shared = false;
                     return;
                 }
                 let function = window as u16;
-                let mode = if window == 1 { DetachMode::Running } else { DetachMode::Reset };
-                self.rig.engine.detach(&self.windows[window], pe(function), mode).unwrap();
+                let mode = if window == 1 {
+                    DetachMode::Running
+                } else {
+                    DetachMode::Reset
+                };
+                self.rig
+                    .engine
+                    .detach(&self.windows[window], pe(function), mode)
+                    .unwrap();
                 self.forget_all(window);
-                self.rig.engine.attach(&self.windows[window], pe(function)).unwrap();
+                self.rig
+                    .engine
+                    .attach(&self.windows[window], pe(function))
+                    .unwrap();
                 self.rig.machine().bus_master_on(pe(function));
             }
             Op::Share { on } => {
                 if on && !self.shared {
                     self.rig.engine.attach(&self.windows[0], pe(1)).unwrap();
                 } else if !on && self.shared {
-                    self.rig.engine.detach(&self.windows[0], pe(1), DetachMode::Running).unwrap();
+                    self.rig
+                        .engine
+                        .detach(&self.windows[0], pe(1), DetachMode::Running)
+                        .unwrap();
                 }
                 self.shared = on;
             }
@@ -377,12 +535,18 @@ impl World {
                 self.regions[region as usize].1 = !closed;
             }
             Op::Move { region } => self.transfer(region),
-            Op::Dma { function, page, write } => {
+            Op::Dma {
+                function,
+                page,
+                write,
+            } => {
                 let window = usize::from(function);
                 let bus = self.bus(window, page);
                 let result = self.rig.machine().probe(0, function, bus, write);
                 match self.reference[window].get(&page) {
-                    Some(&(frame, writes)) if writes || !write => assert_eq!(result, Ok(self.rig.host(frame))),
+                    Some(&(frame, writes)) if writes || !write => {
+                        assert_eq!(result, Ok(self.rig.host(frame)))
+                    }
                     _ => assert!(result.is_err(), "{result:?}"),
                 }
             }
@@ -390,7 +554,10 @@ impl World {
                 let (owner, _) = self.regions[region as usize];
                 self.check_dirty();
                 let start = self.host(region, 0);
-                self.parties[owner].holdings.take_dirty(start, |_, _| ()).unwrap();
+                self.parties[owner]
+                    .holdings
+                    .take_dirty(start, |_, _| ())
+                    .unwrap();
                 self.rig.machine().forget_written();
                 // Only what devices write from now on counts; other regions
                 // may keep marks, which is the safe side.
@@ -402,7 +569,10 @@ impl World {
         let (owner, closed) = self.regions[region as usize];
         let [from, to] = [&self.parties[owner], &self.parties[1 - owner]];
         let start = self.host(region, 0);
-        let result = self.rig.ledger.transfer(&from.holdings, &to.holdings, start);
+        let result = self
+            .rig
+            .ledger
+            .transfer(&from.holdings, &to.holdings, start);
         let pins = self.pins[region as usize];
         if !closed {
             assert_eq!(result, Err(LedgerError::Open(start)));
@@ -434,11 +604,17 @@ impl World {
 
     fn explains(&self, hit: &Hit) -> bool {
         (0..3).any(|window| {
-            let Some(page) = self.windows[window].range().page_index(hit.bus) else { return false };
-            [&self.before, &self.reference].into_iter().any(|reference| {
-                let found = reference[window].get(&page.0);
-                found.is_some_and(|&(frame, writes)| self.rig.host(frame) == hit.host && (writes || !hit.write))
-            })
+            let Some(page) = self.windows[window].range().page_index(hit.bus) else {
+                return false;
+            };
+            [&self.before, &self.reference]
+                .into_iter()
+                .any(|reference| {
+                    let found = reference[window].get(&page.0);
+                    found.is_some_and(|&(frame, writes)| {
+                        self.rig.host(frame) == hit.host && (writes || !hit.write)
+                    })
+                })
         })
     }
 
@@ -446,8 +622,14 @@ impl World {
         assert_eq!(self.rig.machine().violations(), []);
         for region in 0..REGIONS {
             let (owner, _) = self.regions[region as usize];
-            let info = self.parties[owner].holdings.region_of(self.host(region, 0)).unwrap();
-            assert_eq!(info.pins, self.pins[region as usize], "pins of region {region}");
+            let info = self.parties[owner]
+                .holdings
+                .region_of(self.host(region, 0))
+                .unwrap();
+            assert_eq!(
+                info.pins, self.pins[region as usize],
+                "pins of region {region}"
+            );
         }
         if !thoroughly {
             return;
@@ -460,7 +642,10 @@ impl World {
             let mut found = Reference::new();
             self.rig.engine.mappings(&self.windows[window], |mapping| {
                 let page = (mapping.bus.get() >> self.rig.page.get()) - self.bases[window];
-                let writes = mapping.access.expect("a tombstone outside of an operation").writes();
+                let writes = mapping
+                    .access
+                    .expect("a tombstone outside of an operation")
+                    .writes();
                 found.insert(page, (self.frame(mapping.host), writes));
             });
             assert_eq!(found, self.reference[window]);
@@ -469,14 +654,24 @@ impl World {
 
     /// What a device wrote is marked, once the entry that allowed it is gone.
     fn check_dirty(&self) {
-        let mapped: Vec<u64> =
-            self.reference.iter().flat_map(|r| r.values()).filter(|(_, w)| *w).map(|&(f, _)| f).collect();
+        let mapped: Vec<u64> = self
+            .reference
+            .iter()
+            .flat_map(|r| r.values())
+            .filter(|(_, w)| *w)
+            .map(|&(f, _)| f)
+            .collect();
         for region in 0..REGIONS {
             let (owner, _) = self.regions[region as usize];
             for frame in (0..REGION).map(|frame| region_start(region) + frame) {
                 let host = self.rig.host(frame);
-                if self.rig.machine().was_written(host, self.rig.page.get()) && !mapped.contains(&frame) {
-                    assert!(self.parties[owner].holdings.is_dirty(host), "page {host} is not marked");
+                if self.rig.machine().was_written(host, self.rig.page.get())
+                    && !mapped.contains(&frame)
+                {
+                    assert!(
+                        self.parties[owner].holdings.is_dirty(host),
+                        "page {host} is not marked"
+                    );
                 }
             }
         }
@@ -486,14 +681,20 @@ impl World {
     fn end(self) {
         for (window, number) in self.windows.iter().zip(0..) {
             let mode = DetachMode::Reset;
-            self.rig.engine.remove(window, mode).unwrap_or_else(|error| panic!("window {number}: {error}"));
+            self.rig
+                .engine
+                .remove(window, mode)
+                .unwrap_or_else(|error| panic!("window {number}: {error}"));
         }
         assert_eq!(self.rig.machine().violations(), []);
         assert_eq!(self.rig.machine().table_bytes(), 0);
         for party in &self.parties {
             assert_eq!(party.quota.used(), 0);
             for index in 0..REGIONS as usize {
-                assert_eq!(party.holdings.region(index).map_or(0, |region| region.pins), 0);
+                assert_eq!(
+                    party.holdings.region(index).map_or(0, |region| region.pins),
+                    0
+                );
             }
         }
     }
@@ -503,7 +704,12 @@ static OPERATIONS_DONE: AtomicU64 = AtomicU64::new(0);
 
 #[test]
 fn a_million_operations_agree_with_the_reference() {
-    let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 4000, ..Config::default() };
+    let config = Config {
+        cases: CASES,
+        failure_persistence: None,
+        max_shrink_iters: 4000,
+        ..Config::default()
+    };
     let mut runner = TestRunner::new(config);
     let operations = prop::collection::vec(op(), 1..=OPERATIONS);
     runner

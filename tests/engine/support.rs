@@ -18,7 +18,9 @@ pub struct Rig {
 
 /// All six page sizes.
 pub fn all_sizes() -> PageSizes {
-    PageShift::ALL.into_iter().fold(PageSizes::NONE, PageSizes::with)
+    PageShift::ALL
+        .into_iter()
+        .fold(PageSizes::NONE, PageSizes::with)
 }
 
 pub fn pe(number: u16) -> PeId {
@@ -44,7 +46,11 @@ impl Rig {
 
     pub fn with_table_bytes(kind: PhbKind, page: PageShift, seed: u64, bytes: u64) -> Self {
         let machine = Machine::new(vec![PhbModel::new(kind, 16)], bytes, seed);
-        Self { engine: Engine::new(machine, &[16]), ledger: Ledger::new(), page }
+        Self {
+            engine: Engine::new(machine, &[16]),
+            ledger: Ledger::new(),
+            page,
+        }
     }
 
     pub fn machine(&self) -> &Machine {
@@ -59,7 +65,11 @@ impl Rig {
     pub fn party_with_quota(&self, number: u32, quota: u64) -> Party {
         let owner = OwnerId(number);
         let holdings = self.ledger.add_owner(owner).unwrap();
-        Party { holdings, quota: Arc::new(Quota::new(quota)), owner }
+        Party {
+            holdings,
+            quota: Arc::new(Quota::new(quota)),
+            owner,
+        }
     }
 
     /// Page `number` of the machine, in IO pages.
@@ -74,13 +84,28 @@ impl Rig {
     /// Gives `pages` IO pages from page `first` to `party`.
     pub fn grant(&self, party: &Party, first: u64, pages: u64) {
         let bytes = pages << self.page.get();
-        self.ledger.grant(&party.holdings, self.host(first), bytes, self.page.get().min(30)).unwrap();
-        self.machine().set_owner(self.host(first), bytes, Some(party.owner));
+        self.ledger
+            .grant(
+                &party.holdings,
+                self.host(first),
+                bytes,
+                self.page.get().min(30),
+            )
+            .unwrap();
+        self.machine()
+            .set_owner(self.host(first), bytes, Some(party.owner));
     }
 
     /// A window of `pages` pages from page `first` of the bus.
-    pub fn window(&self, party: &Party, first: u64, pages: u64, levels: u32) -> Arc<Window<Machine>> {
-        self.try_window(party, first, pages, shape(self.page, levels)).unwrap()
+    pub fn window(
+        &self,
+        party: &Party,
+        first: u64,
+        pages: u64,
+        levels: u32,
+    ) -> Arc<Window<Machine>> {
+        self.try_window(party, first, pages, shape(self.page, levels))
+            .unwrap()
     }
 
     pub fn try_window(
@@ -90,9 +115,15 @@ impl Rig {
         pages: u64,
         shape: TableShape,
     ) -> Result<Arc<Window<Machine>>, DmaError> {
-        let config =
-            WindowConfig { base: self.bus(first), pages, shape, sizes: all_sizes(), limit: 1 << 20 };
-        self.engine.create_window(&config, party.holdings.clone(), party.quota.clone())
+        let config = WindowConfig {
+            base: self.bus(first),
+            pages,
+            shape,
+            sizes: all_sizes(),
+            limit: 1 << 20,
+        };
+        self.engine
+            .create_window(&config, party.holdings.clone(), party.quota.clone())
     }
 
     /// Puts function `number` into PE `number` and attaches that to `window`.
@@ -105,6 +136,7 @@ impl Rig {
     /// Nothing forbidden has happened, and the pins add up.
     pub fn check(&self, windows: &[&Window<Machine>]) {
         assert_eq!(self.machine().violations(), []);
-        self.engine.audit(windows, |audit| assert!(audit.is_balanced(), "{audit:?}"));
+        self.engine
+            .audit(windows, |audit| assert!(audit.is_balanced(), "{audit:?}"));
     }
 }

@@ -21,7 +21,10 @@ fn threads_in_one_window_never_lose_a_pin() {
         rig.grant(&party, 0x1000, 256);
         let window = rig.window(&party, 0, 512 * 12, 2);
         rig.plug(&party, &window, 0);
-        let pages = (0..512 * 12).step_by(11).map(|page| rig.bus(page)).collect();
+        let pages = (0..512 * 12)
+            .step_by(11)
+            .map(|page| rig.bus(page))
+            .collect();
         rig.machine().set_stray(16, vec![(0, 0)], pages);
         std::thread::scope(|scope| {
             for thread in 0..THREADS {
@@ -34,9 +37,16 @@ fn threads_in_one_window_never_lose_a_pin() {
                         let pages = 1 + rng.below(20);
                         let host = rig.host(0x1000 + frame);
                         let result = match rng.below(4) {
-                            0 => rig.engine.map(window, rig.bus(page), host, pages, Access::ReadWrite),
+                            0 => rig.engine.map(
+                                window,
+                                rig.bus(page),
+                                host,
+                                pages,
+                                Access::ReadWrite,
+                            ),
                             1 => {
-                                let list = [Tce::new(host, Access::Read).unwrap(), Tce::NONE, Tce::NONE];
+                                let list =
+                                    [Tce::new(host, Access::Read).unwrap(), Tce::NONE, Tce::NONE];
                                 rig.engine.remap(window, rig.bus(page), &list)
                             }
                             _ => rig.engine.unmap(window, rig.bus(page), pages).map(|_| ()),
@@ -80,12 +90,16 @@ fn a_window_is_removed_while_threads_use_it() {
                             Ok(window) => window,
                             Err(error) => return assert_eq!(error, DmaError::UnknownLiobn(liobn)),
                         };
-                        let (page, host) = (rig.bus(rng.below(4000)), rig.host(0x1000 + rng.below(32)));
+                        let (page, host) =
+                            (rig.bus(rng.below(4000)), rig.host(0x1000 + rng.below(32)));
                         let map = rig.engine.map(&window, page, host, 8, Access::ReadWrite);
                         let unmap = rig.engine.unmap(&window, page, 8);
                         started.store(true, Ordering::Relaxed);
                         for error in [map.err(), unmap.err()].into_iter().flatten() {
-                            assert!(matches!(error.kind(), ErrorKind::Busy | ErrorKind::Gone), "{error}");
+                            assert!(
+                                matches!(error.kind(), ErrorKind::Busy | ErrorKind::Gone),
+                                "{error}"
+                            );
                         }
                     }
                 });
@@ -105,7 +119,9 @@ fn a_window_is_removed_while_threads_use_it() {
 #[test]
 fn threads_in_different_windows_do_not_meet() {
     let rig = Rig::new(PhbKind::Phb4, PageShift::K4, 3);
-    let parties: Vec<_> = (0..THREADS as u32).map(|number| rig.party(number)).collect();
+    let parties: Vec<_> = (0..THREADS as u32)
+        .map(|number| rig.party(number))
+        .collect();
     let windows: Vec<_> = (0..THREADS)
         .map(|number| {
             let party = &parties[number as usize];
@@ -124,7 +140,9 @@ fn threads_in_different_windows_do_not_meet() {
                     let page = rig.bus(rng.below(4000));
                     let pages = 1 + rng.below(64);
                     let host = rig.host(0x1000 * (number + 1));
-                    rig.engine.map(window, page, host, pages, Access::ReadWrite).unwrap();
+                    rig.engine
+                        .map(window, page, host, pages, Access::ReadWrite)
+                        .unwrap();
                     assert_eq!(rig.engine.unmap(window, page, pages), Ok(pages));
                 }
             });

@@ -2,8 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::gate::GateError;
 use super::counts::RegionCounts;
+use super::gate::GateError;
 use super::region::{Region, RegionInfo};
 use super::release::{Releaser, Tally};
 use super::{LedgerError, OwnerId, REGIONS_PER_OWNER};
@@ -136,7 +136,10 @@ impl<I: Interrupts> Holdings<I> {
         scratch: &'a mut RegionCounts,
     ) -> Result<ScatteredPins<'a, I>, (usize, PinError)> {
         let regions = self.regions.read();
-        let pins = ScatteredPins { holdings: self, counts: scratch };
+        let pins = ScatteredPins {
+            holdings: self,
+            counts: scratch,
+        };
         let result = pin_scattered(&regions, pages, page_shift, pins.counts);
         // The release on failure takes the lock again.
         drop(regions);
@@ -395,16 +398,27 @@ fn pin_scattered(
     // Where the run in the current region began.
     let (mut count, mut from) = (0u64, (0, HostAddr::new(0)));
     let mut flush = |region: Option<&Region>, count: u64, (index, host): (usize, HostAddr)| {
-        let Some(region) = region.filter(|_| count != 0) else { return Ok(()) };
-        region.gate().pin(count).map_err(|error| (index, Stop::Gate(host, error)))?;
+        let Some(region) = region.filter(|_| count != 0) else {
+            return Ok(());
+        };
+        region
+            .gate()
+            .pin(count)
+            .map_err(|error| (index, Stop::Gate(host, error)))?;
         pinned.add(region.start(), count);
         Ok(())
     };
     for (index, host) in pages.enumerate() {
-        let inside = |region: &&Region| region.offset(host).is_some_and(|at| region.bytes() - at >= page_bytes);
+        let inside = |region: &&Region| {
+            region
+                .offset(host)
+                .is_some_and(|at| region.bytes() - at >= page_bytes)
+        };
         if current.filter(inside).is_none() {
             flush(current, count, from)?;
-            let found = index_of(regions, host).and_then(|at| regions.get(at)).filter(inside);
+            let found = index_of(regions, host)
+                .and_then(|at| regions.get(at))
+                .filter(inside);
             current = Some(found.ok_or((index, Stop::NotOwned(host)))?);
             (count, from) = (0, (index, host));
         }
