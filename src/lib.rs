@@ -9,3 +9,7 @@
 extern crate alloc;
 
 pub mod addr;
+pub mod dma;
+pub mod pci;
+#[cfg(not(target_os = "none"))]
+pub mod sim;

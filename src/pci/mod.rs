@@ -1,0 +1,32 @@
+//! PCI without hardware: enumeration, groups, resources, and the order in
+//! which a PE is brought up.
+//!
+//! A PHB is taken in four steps, each a pure function of what the one before
+//! returned and of answers through [`ConfigAccess`]:
+//!
+//! 1. [`scan()`] walks the buses and names whatever is wrong on the way;
+//! 2. [`group()`] unites what cannot be kept apart;
+//! 3. [`plan()`] gives each group a PE, MMIO segments and addresses;
+//! 4. [`steps`] lists what a driver has to do, in order.
+#![forbid(unsafe_code)]
+
+pub mod acs;
+pub mod address;
+pub mod bar;
+pub mod capability;
+pub mod class;
+pub mod config;
+pub mod function;
+pub mod phb;
+pub mod problem;
+pub mod registers;
+mod scan;
+pub mod sriov;
+pub mod topology;
+
+pub use address::{Bdfn, FunctionId, PeNumber, PhbId};
+pub use config::{ConfigAccess, ConfigError, Registers};
+pub use phb::{Generation, PhbDescription, PhbInfo, Window};
+pub use problem::{Fault, Problem};
+pub use scan::{BusNumbers, ScanPolicy, scan};
+pub use topology::{BusIndex, FunctionIndex, Topology};
