@@ -12,21 +12,33 @@
 
 pub mod acs;
 pub mod address;
+mod allot;
 pub mod bar;
 pub mod capability;
 pub mod class;
 pub mod config;
 pub mod function;
+mod group;
+mod layout;
+pub mod lsi;
 pub mod phb;
+mod plan;
 pub mod problem;
 pub mod registers;
+mod rid;
 mod scan;
 pub mod sriov;
 pub mod topology;
+pub mod validate;
 
 pub use address::{Bdfn, FunctionId, PeNumber, PhbId};
 pub use config::{ConfigAccess, ConfigError, Registers};
+pub use group::{
+    Group, GroupIndex, GroupKind, Groups, Inseparable, Reason, VfSplit, VirtualIndex, group,
+};
 pub use phb::{Generation, PhbDescription, PhbInfo, Window};
+pub use plan::{BarPlan, BridgePlan, GroupPlan, M64Plan, Plan, Space, plan};
 pub use problem::{Fault, Problem};
+pub use rid::RidMatch;
 pub use scan::{BusNumbers, ScanPolicy, scan};
 pub use topology::{BusIndex, FunctionIndex, Topology};

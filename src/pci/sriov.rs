@@ -82,6 +82,14 @@ pub enum VfFault {
         /// How.
         fault: BarFault,
     },
+    /// Their PEs must be consecutive, and there is no such run.
+    #[error("no run of {count} PEs left: the PHB has {pes}")]
+    NoPes {
+        /// How many are needed.
+        count: u16,
+        /// How many the PHB has.
+        pes: u16,
+    },
     /// A VF BAR is IO or smaller than a page.
     #[error("VF BAR {index} of {size:#x} bytes is no memory of at least a page")]
     Kind {

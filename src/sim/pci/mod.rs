@@ -6,6 +6,7 @@ mod device;
 pub mod noise;
 pub mod peer;
 mod phb;
+pub mod random;
 mod tree;
 
 pub use device::{DeviceModel, Lie};

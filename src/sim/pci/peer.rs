@@ -9,6 +9,14 @@ const COMPLETION_REDIRECT: u16 = 8;
 const UPSTREAM_FORWARDING: u16 = 16;
 
 impl SimPci {
+    /// All functions of the model that are no bridges.
+    pub fn nodes_below(&self) -> Vec<NodeId> {
+        (0..self.nodes.len())
+            .map(NodeId)
+            .filter(|node| !self.is_bridge(*node))
+            .collect()
+    }
+
     /// Everything that a transaction of `from` can reach, or whose RID it can
     /// take on, before it comes to the PHB. Bridges are not listed.
     pub fn reach(&self, from: NodeId) -> Vec<NodeId> {
