@@ -437,6 +437,14 @@ proptest! {
         }
         prop_assert!(members.iter().all(|count| *count == 1));
 
+        // Virtual functions are no further apart than their physical ones.
+        for (at, virtual_function) in topology.virtuals.iter().enumerate() {
+            let physical = groups.of(virtual_function.physical);
+            let with_others = groups.get(physical).functions.len() > 1;
+            let mine = groups.iter().find(|(_, it)| it.virtuals.iter().any(|it| it.get() == at));
+            prop_assert!(!with_others || mine.map(|it| it.0) == Some(physical));
+        }
+
         // Groups are closed under reachability as the model's registers define it.
         let pci = &taken.board.pci;
         for from in pci.nodes_below() {

@@ -2,8 +2,9 @@
 
 use super::address::{Bdfn, FunctionId, PeNumber};
 use super::group::{GroupIndex, GroupKind, Groups, VirtualIndex};
+use super::layout::BRIDGE_UNIT;
 use super::phb::{PhbInfo, Window};
-use super::plan::{BarPlan, Plan, Space};
+use super::plan::{BarPlan, BridgePlan, Plan, Space};
 use super::topology::{FunctionIndex, Topology};
 use crate::addr::BusAddr;
 use alloc::vec::Vec;
@@ -32,6 +33,16 @@ pub enum PlanFault {
         bar: u8,
         /// Bus address.
         address: BusAddr,
+    },
+    /// A bridge's window is not made of whole megabytes, or is empty.
+    #[error("{bridge}: a window of {size:#x} bytes at {address} cannot be set")]
+    Window {
+        /// The bridge.
+        bridge: FunctionId,
+        /// Bus address.
+        address: BusAddr,
+        /// Bytes.
+        size: u64,
     },
     /// A bridge above does not pass it.
     #[error("{function}: bridge {bridge} does not pass {address}")]
@@ -300,6 +311,7 @@ impl Check<'_> {
                 self.passed(it.function, space, range(it.address, it.bytes()))?;
             }
             for it in &self.plan.bridges {
+                self.settable(it)?;
                 let Some(window) = self.window_of(it.bridge, space) else {
                     continue;
                 };
@@ -320,6 +332,20 @@ impl Check<'_> {
                     below.filter_map(|it| Some((self.window_of(it.bridge, space)?, it.bridge))),
                 );
                 self.disjoint(claims)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn settable(&self, it: &BridgePlan) -> Result<(), PlanFault> {
+        for (address, size) in it.memory.iter().chain(&it.prefetch) {
+            if *size == 0 || size % BRIDGE_UNIT != 0 || address.get() % BRIDGE_UNIT != 0 {
+                let bridge = self.topology[it.bridge].id;
+                return Err(PlanFault::Window {
+                    bridge,
+                    address: *address,
+                    size: *size,
+                });
             }
         }
         Ok(())

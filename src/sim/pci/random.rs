@@ -64,7 +64,12 @@ impl Growth {
                 }
             }
             5 => {
-                pci.add(Some(port), 0, 0, igb());
+                let card = if how & 1 == 0 {
+                    igb()
+                } else {
+                    igb().bar64(4, 64 << 10, true)
+                };
+                pci.add(Some(port), 0, 0, card);
             }
             6 => {
                 let size = 1u64 << (20 + how % 20);
