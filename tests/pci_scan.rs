@@ -342,7 +342,7 @@ fn a_scan_leaves_nothing_decoding_or_mastering() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
 
     #[test]
     fn noise_ends_without_panic(seed: u64, keep: bool, mode in 0..5usize) {

@@ -81,6 +81,9 @@ impl fmt::Display for Reason {
             Self::SharedRid { bridge } => {
                 write!(f, "behind PCI bridge {} all have one RID", bridge.bdfn)
             }
+            Self::Port { port, lacks } if *lacks == AcsBits::PORT => {
+                write!(f, "port {} lacks all of ACS", port.bdfn)
+            }
             Self::Port { port, lacks } => write!(f, "port {} lacks {lacks}", port.bdfn),
             Self::Device { function, lacks } => {
                 write!(f, "function {} lacks {lacks}", function.bdfn)

@@ -27,7 +27,9 @@ pub mod problem;
 pub mod registers;
 mod rid;
 mod scan;
+pub mod show;
 pub mod sriov;
+pub mod steps;
 pub mod topology;
 pub mod validate;
 

@@ -301,6 +301,15 @@ impl DeviceModel {
             .fold(0, |value, byte| value << 8 | u32::from(*byte))
     }
 
+    /// The writable bits of a register.
+    pub fn mask32(&self, at: u16) -> u32 {
+        let bytes = &self.writable[usize::from(at)..][..4];
+        bytes
+            .iter()
+            .rev()
+            .fold(0, |value, byte| value << 8 | u32::from(*byte))
+    }
+
     /// What a config read of `size` bytes sees.
     pub(super) fn read(&mut self, at: u16, size: u16) -> u32 {
         self.reads = self.reads.saturating_add(1);

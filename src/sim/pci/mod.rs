@@ -5,7 +5,7 @@ pub mod boards;
 mod device;
 pub mod noise;
 pub mod peer;
-mod phb;
+pub mod phb;
 pub mod random;
 mod tree;
 

@@ -125,7 +125,7 @@ impl SimPci {
     }
 
     /// Who answers: a function, or a virtual one of a function.
-    fn route(&self, bdfn: Bdfn) -> Option<(NodeId, Option<u16>)> {
+    pub(super) fn route(&self, bdfn: Bdfn) -> Option<(NodeId, Option<u16>)> {
         let parent = if bdfn.bus() == 0 {
             None
         } else {
@@ -169,6 +169,71 @@ impl SimPci {
                     (rid == bdfn.rid()).then_some((node, Some(number)))
                 })
             })
+    }
+
+    /// Memory BARs of a function as its registers have them: address and size.
+    pub(super) fn memory_bars(&self, node: NodeId) -> Vec<(u64, u64)> {
+        let model = self.model(node);
+        let end = if self.is_bridge(node) { 0x18 } else { 0x28 };
+        let mut found = Vec::new();
+        let mut at = reg::BAR0;
+        while at < end {
+            let (low, mask) = (model.get32(at), model.mask32(at));
+            if low & 1 != 0 || (mask == 0 && low & 0xf == 0) {
+                at += 4;
+                continue;
+            }
+            let wide = low & 6 == 4;
+            let high = |value: u32| if wide { u64::from(value) << 32 } else { 0 };
+            let address = u64::from(low & !0xf) | high(model.get32(at + 4));
+            let top = if wide {
+                u64::from(model.mask32(at + 4)) << 32
+            } else {
+                0xffff_ffff << 32
+            };
+            found.push((address, (u64::from(mask) | top).wrapping_neg()));
+            at += if wide { 8 } else { 4 };
+        }
+        found
+    }
+
+    /// Whether all bridges above pass the range, one of their windows each.
+    pub(super) fn is_passed(&self, node: NodeId, address: u64, size: u64) -> bool {
+        let mut above = self.nodes[node.0].parent;
+        while let Some(bridge) = above {
+            let model = self.model(bridge);
+            let window = |at: u16, base_high: u32, limit_high: u32| {
+                let value = model.get32(at);
+                let base = u64::from(base_high) << 32 | u64::from(value & 0xfff0) << 16;
+                let limit = u64::from(limit_high) << 32 | u64::from(value & 0xfff0_0000) | 0xf_ffff;
+                base <= address && address + (size - 1) <= limit
+            };
+            let (base, limit) = (
+                model.get32(reg::PREFETCH_BASE_HIGH),
+                model.get32(reg::PREFETCH_LIMIT_HIGH),
+            );
+            let decodes = model.get16(reg::COMMAND) & 2 != 0;
+            if !decodes
+                || !(window(reg::MEMORY_WINDOW, 0, 0) || window(reg::PREFETCH_WINDOW, base, limit))
+            {
+                return false;
+            }
+            above = self.nodes[bridge.0].parent;
+        }
+        true
+    }
+
+    /// Function level reset: command and BARs are lost.
+    pub(super) fn reset(&mut self, bdfn: Bdfn) {
+        let Some((node, None)) = self.route(bdfn) else {
+            return;
+        };
+        let end = if self.is_bridge(node) { 0x18 } else { 0x28 };
+        let model = &mut self.nodes[node.0].model;
+        model.write(reg::COMMAND, 2, 0);
+        (reg::BAR0..end)
+            .step_by(4)
+            .for_each(|at| model.write(at, 4, 0));
     }
 
     fn read(&mut self, function: FunctionId, offset: u16, size: u16) -> Result<u32, ConfigError> {
