@@ -97,7 +97,7 @@ proptest! {
             // The bitmap leaves the hole out, with a wall in its place.
             ((address - HOLE.end) / PAGE) as usize + 65
         };
-        let mut taken = vec![false; 129];
+        let mut taken = [false; 129];
         taken[64] = true;
         let mut live: Vec<Iova> = Vec::new();
         for (allocate, pages, log2, pick) in operations {

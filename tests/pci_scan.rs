@@ -2,6 +2,7 @@
 use pinion::pci::bar::{BarFault, BarKind};
 use pinion::pci::capability::{ListFault, PortType};
 use pinion::pci::sriov::VfFault;
+use pinion::pci::validate::validate;
 use pinion::pci::*;
 use pinion::sim::pci::boards::{Board, edu, igb, nvme};
 use pinion::sim::pci::noise::{Mode, Noise};
@@ -170,7 +171,8 @@ fn virtual_functions_get_rids_and_bars() {
 
 #[test]
 fn virtual_functions_that_cannot_be_are_named() {
-    let cases: [(DeviceModel, u16, fn(&VfFault) -> bool); 4] = [
+    type Expected = fn(&VfFault) -> bool;
+    let cases: [(DeviceModel, u16, Expected); 4] = [
         (igb(), 9, |it| {
             matches!(
                 it,
@@ -353,6 +355,9 @@ proptest! {
         let policy = ScanPolicy { bus_numbers, virtuals: &|_| 3, limit: 512 };
         let found = scan(&mut noise, &board.phb, &policy);
         prop_assert!(found.functions.len() <= 512);
+        let groups = group(&found, &board.phb);
+        let plan = plan(&found, &board.phb, &groups);
+        prop_assert_eq!(validate(&found, &board.phb, &groups, &plan), Ok(()));
         prop_assert!(noise.accesses < 4_000_000, "{} accesses", noise.accesses);
     }
 }
@@ -368,6 +373,9 @@ fn an_endless_forest_of_bridges_ends_at_the_limit() {
     let found = scan(&mut noise, &board.phb, &policy);
     assert_eq!(found.functions.len(), 2000);
     assert!(found.buses.len() > 2);
+    let groups = group(&found, &board.phb);
+    let plan = plan(&found, &board.phb, &groups);
+    assert_eq!(validate(&found, &board.phb, &groups, &plan), Ok(()));
     let named = found
         .problems
         .iter()

@@ -100,7 +100,7 @@ impl IovaAllocator {
         let fault = IovaError::Range { start, size };
         let page = 1u64 << page_shift;
         let end = start.checked_add(size).ok_or(fault)?.get();
-        if !start.is_aligned(page_shift) || size % page != 0 {
+        if !start.is_aligned(page_shift) || !size.is_multiple_of(page) {
             return Err(fault);
         }
         let first = start.get().max(page);

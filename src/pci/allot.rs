@@ -3,7 +3,7 @@
 use super::address::PeNumber;
 use super::group::{GroupIndex, GroupKind, VfSplit, VirtualIndex};
 use super::layout::{Placed, What};
-use super::plan::Planner;
+use super::planner::Planner;
 use super::problem::{Fault, Problem};
 use super::sriov::VfFault;
 use super::topology::FunctionIndex;

@@ -114,7 +114,7 @@ impl<'a, C: ConfigAccess + ?Sized> Registers<'a, C> {
 
     // A hostile capability may point anywhere: the seam sees valid offsets only.
     fn check(&self, offset: u16, size: u16) -> Result<(), ConfigError> {
-        if offset > 0x1000 - size || offset % size != 0 {
+        if offset > 0x1000 - size || !offset.is_multiple_of(size) {
             return Err(ConfigError::Offset {
                 function: self.function,
                 offset,

@@ -23,12 +23,14 @@ mod layout;
 pub mod lsi;
 pub mod phb;
 mod plan;
+mod planner;
 pub mod problem;
 pub mod registers;
 mod rid;
 mod scan;
 pub mod show;
 pub mod sriov;
+mod step;
 pub mod steps;
 pub mod topology;
 pub mod validate;
@@ -39,7 +41,8 @@ pub use group::{
     Group, GroupIndex, GroupKind, Groups, Inseparable, Reason, VfSplit, VirtualIndex, group,
 };
 pub use phb::{Generation, PhbDescription, PhbInfo, Window};
-pub use plan::{BarPlan, BridgePlan, GroupPlan, M64Plan, Plan, Space, plan};
+pub use plan::{BarPlan, BridgePlan, GroupPlan, M64Plan, Plan, Space};
+pub use planner::plan;
 pub use problem::{Fault, Problem};
 pub use rid::RidMatch;
 pub use scan::{BusNumbers, ScanPolicy, scan};

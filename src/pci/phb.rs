@@ -289,7 +289,7 @@ fn check_m32(window: Window, pes: u16) -> Result<(Window, u64), PhbFault> {
     let segment = full / u64::from(pes);
     let end = window.bus.get() + window.size;
     // Bridges place non-prefetchable memory in units of 1 MB below 4 GB.
-    if end > 1 << 32 || segment < 1 << 20 || window.bus.get() % full != 0 {
+    if end > 1 << 32 || segment < 1 << 20 || !window.bus.get().is_multiple_of(full) {
         return Err(fault);
     }
     Ok((window, segment))

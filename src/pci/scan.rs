@@ -8,7 +8,7 @@ use super::phb::PhbInfo;
 use super::problem::{Fault, Problem};
 use super::registers::{self as reg, express};
 use super::sriov;
-use super::topology::{Bus, BusIndex, BusKind, FunctionIndex, Topology, VfSet, Virtual};
+use super::topology::{Bus, BusIndex, BusKind, FunctionIndex, Topology, Virtual};
 use alloc::vec::Vec;
 
 /// Where bus numbers come from.
@@ -423,17 +423,14 @@ impl<C: ConfigAccess + ?Sized> Scanner<'_, C> {
         }
         let (id, own) = (function.id, function.id.bdfn);
         let mut registers = Registers::new(self.access, id);
-        let (range, bars) = match sriov::prepare(&mut registers, &capability, wanted, ari, limit) {
-            Ok(Ok(found)) => found,
-            Ok(Err(fault)) => {
-                self.fault(at, Fault::Virtual(fault));
-                return 0;
-            }
-            Err(error) => {
-                self.fault(at, Fault::Config(error));
+        let set = match sriov::prepare(&mut registers, &capability, wanted, ari, limit) {
+            Ok(set) => set,
+            Err(fault) => {
+                self.fault(at, fault);
                 return 0;
             }
         };
+        let range = set.range;
         let mut highest = 0;
         let first = self.topology.virtuals.len();
         for number in 0..range.count {
@@ -461,7 +458,7 @@ impl<C: ConfigAccess + ?Sized> Scanner<'_, C> {
             });
             highest = highest.max(bdfn.bus());
         }
-        self.topology.functions[at.0].virtuals = Some(VfSet { range, bars, ari });
+        self.topology.functions[at.0].virtuals = Some(set);
         highest
     }
 

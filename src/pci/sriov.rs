@@ -3,7 +3,9 @@
 use super::address::Bdfn;
 use super::bar::{self, Bar, BarFault, BarKind, Probe};
 use super::config::{ConfigAccess, ConfigError, Registers};
+use super::problem::Fault;
 use super::registers::sriov as reg;
+use super::topology::VfSet;
 
 /// The page size asked for, so that no two partitions find their functions'
 /// registers within one 64K page. Every SR-IOV function must support it
@@ -134,51 +136,68 @@ pub fn prepare<C: ConfigAccess + ?Sized>(
     wanted: u16,
     ari: bool,
     last_bus: u8,
-) -> Result<Result<(VfRange, [Option<Bar>; 6]), VfFault>, ConfigError> {
-    let base = sriov.offset;
+) -> Result<VfSet, Fault> {
     if wanted > sriov.total {
-        return Ok(Err(VfFault::TooMany {
+        return Err(Fault::Virtual(VfFault::TooMany {
             wanted,
             total: sriov.total,
         }));
     }
     if u64::from(sriov.pages) & (SYSTEM_PAGE >> 12) == 0 {
-        return Ok(Err(VfFault::Pages {
+        return Err(Fault::Virtual(VfFault::Pages {
             supported: sriov.pages,
         }));
     }
+    let range = set_count(registers, sriov.offset, wanted, ari).map_err(Fault::Config)?;
+    if range.count != wanted {
+        return Err(Fault::Virtual(VfFault::Stuck {
+            written: wanted,
+            read: range.count,
+        }));
+    }
+    if !distinct(&range, registers.function().bdfn, last_bus) {
+        let (offset, stride) = (range.offset, range.stride);
+        return Err(Fault::Virtual(VfFault::Rids { offset, stride }));
+    }
+    let bars = read_bars(registers, sriov.offset + reg::VF_BAR0)?;
+    Ok(VfSet { range, bars, ari })
+}
+
+/// What came of setting NumVFs: the count as read back, offset and stride.
+fn set_count<C: ConfigAccess + ?Sized>(
+    registers: &mut Registers<'_, C>,
+    base: u16,
+    wanted: u16,
+    ari: bool,
+) -> Result<VfRange, ConfigError> {
     // Offset and stride depend on NumVFs and on ARI, and NumVFs can change
     // only while VF Enable is clear.
     let control = if ari { reg::ARI_HIERARCHY } else { 0 };
     registers.write16(base + reg::CONTROL, control)?;
     registers.write32(base + reg::SYSTEM_PAGE, (SYSTEM_PAGE >> 12) as u32)?;
     registers.write16(base + reg::NUM_VFS, wanted)?;
-    let read = registers.read16(base + reg::NUM_VFS)?;
-    if read != wanted {
-        return Ok(Err(VfFault::Stuck {
-            written: wanted,
-            read,
-        }));
-    }
-    let offset = registers.read16(base + reg::FIRST_OFFSET)?;
-    let stride = registers.read16(base + reg::STRIDE)?;
-    let range = VfRange {
-        count: wanted,
-        offset,
-        stride,
-    };
-    if !distinct(&range, registers.function().bdfn, last_bus) {
-        return Ok(Err(VfFault::Rids { offset, stride }));
-    }
+    Ok(VfRange {
+        count: registers.read16(base + reg::NUM_VFS)?,
+        offset: registers.read16(base + reg::FIRST_OFFSET)?,
+        stride: registers.read16(base + reg::STRIDE)?,
+    })
+}
+
+fn read_bars<C: ConfigAccess + ?Sized>(
+    registers: &mut Registers<'_, C>,
+    first: u16,
+) -> Result<[Option<Bar>; 6], Fault> {
     let mut bars = [None; 6];
     let mut index = 0;
     while index < 6 {
-        match bar::probe(registers, base + reg::VF_BAR0, index, 6)? {
+        match bar::probe(registers, first, index, 6).map_err(Fault::Config)? {
             Probe::Absent => index += 1,
-            Probe::Faulty(fault, _) => return Ok(Err(VfFault::Bar { index, fault })),
+            Probe::Faulty(fault, _) => {
+                return Err(Fault::Virtual(VfFault::Bar { index, fault }));
+            }
             Probe::Present(found, used) => {
                 if found.kind == BarKind::Io || found.size < SMALLEST_BAR {
-                    return Ok(Err(VfFault::Kind {
+                    return Err(Fault::Virtual(VfFault::Kind {
                         index,
                         size: found.size,
                     }));
@@ -188,7 +207,7 @@ pub fn prepare<C: ConfigAccess + ?Sized>(
             }
         }
     }
-    Ok(Ok((range, bars)))
+    Ok(bars)
 }
 
 fn distinct(range: &VfRange, physical: Bdfn, last_bus: u8) -> bool {

@@ -160,7 +160,7 @@ impl DeviceModel {
         let at = self.capability(id::MSIX, 12);
         self.put16(at + 2, vectors - 1);
         self.put32(at + 4, u32::from(bar));
-        self.put32(at + 8, u32::from(vectors) * 16 | u32::from(bar));
+        self.put32(at + 8, (u32::from(vectors) * 16) | u32::from(bar));
         self.allow16(at + 2, 0xc000);
         self
     }
@@ -323,7 +323,7 @@ impl DeviceModel {
                 }
                 Lie::ChangingBar(offset) if *offset == at => {
                     self.flips += 1;
-                    if self.flips % 2 == 0 {
+                    if self.flips.is_multiple_of(2) {
                         value <<= 1;
                     }
                 }
