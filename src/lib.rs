@@ -10,6 +10,7 @@ extern crate alloc;
 
 pub mod addr;
 pub mod dma;
+pub mod drivers;
 pub mod pci;
 #[cfg(not(target_os = "none"))]
 pub mod sim;
