@@ -30,6 +30,11 @@ bitflags! {
     }
 }
 
+impl Command {
+    /// What makes a function act: these bits must be as they were written.
+    pub const LIVE: Self = Self::IO.union(Self::MEMORY).union(Self::BUS_MASTER);
+}
+
 /// Patience with a function that asks for retries: the specification allows a
 /// second after reset.
 const RETRY_MS: u32 = 20;
@@ -159,8 +164,7 @@ fn quiet<C: ConfigAccess + ?Sized>(registers: &mut Registers<'_, C>) -> Result<(
         .write16(reg::COMMAND, written)
         .map_err(Fault::Config)?;
     let read = registers.read16(reg::COMMAND).map_err(Fault::Config)?;
-    let live = Command::IO | Command::MEMORY | Command::BUS_MASTER;
-    if read & live.bits() != 0 {
+    if read & Command::LIVE.bits() != 0 {
         return Err(Fault::CommandStuck { written, read });
     }
     Ok(())

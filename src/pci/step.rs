@@ -77,7 +77,8 @@ pub enum Step {
         verify: u32,
     },
     /// Write the command register and read it back, which also pushes writes
-    /// that the function had posted.
+    /// that the function had posted. What is in [`Command::LIVE`] must read as
+    /// written; other bits may be hard-wired.
     Command {
         /// The function.
         function: FunctionId,

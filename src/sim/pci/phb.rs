@@ -298,11 +298,10 @@ impl SimPhb {
         if number.is_none() {
             pci.write16(function, reg::COMMAND, command.bits())
                 .map_err(OrderFault::Config)?;
-            if pci
+            let read = pci
                 .read16(function, reg::COMMAND)
-                .map_err(OrderFault::Config)?
-                != command.bits()
-            {
+                .map_err(OrderFault::Config)?;
+            if (read ^ command.bits()) & Command::LIVE.bits() != 0 {
                 return Err(OrderFault::ReadBack(function));
             }
         }
