@@ -16,12 +16,14 @@ pub mod console;
 pub mod cpu;
 pub mod crash;
 pub mod dma;
+pub mod drivers;
 pub mod fdt;
 pub mod machine;
 pub mod memory;
 #[cfg(target_os = "none")]
 pub mod mmio;
 pub mod opal;
+pub mod pci;
 pub mod processor;
 pub mod seam;
 #[cfg(not(target_os = "none"))]

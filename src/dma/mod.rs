@@ -10,6 +10,7 @@ mod engine;
 mod error;
 mod flush;
 mod inspect;
+pub mod iova;
 mod kill;
 mod map;
 mod operation;

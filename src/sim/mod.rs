@@ -7,9 +7,12 @@
 #![forbid(unsafe_code)]
 
 mod cache;
+pub mod edu;
 mod flat;
 mod frames;
 mod machine;
+pub mod nvme;
+pub mod pci;
 mod phb;
 mod platform;
 mod rng;
