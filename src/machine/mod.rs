@@ -20,6 +20,7 @@ pub use firmware::FirmwareInfo;
 pub use memory::{MAX_RANGES, MemoryMap};
 
 use crate::fdt::Tree;
+use crate::processor::DEFAULT_TIMEBASE_HZ;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use thiserror::Error;
@@ -106,9 +107,6 @@ pub struct Machine {
     /// What is wrong, but not fatal.
     pub warnings: Vec<Warning>,
 }
-
-/// The architecture's usual timebase: 512 MHz.
-pub const DEFAULT_TIMEBASE_HZ: u64 = 512_000_000;
 
 impl Machine {
     /// Reads the machine; `running` is the PIR of the thread that does it.
