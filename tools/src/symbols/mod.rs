@@ -89,8 +89,8 @@ impl Symbols {
                     .as_ref()
                     .and_then(|f| Some(f.demangle().ok()?.into_owned()));
                 let place = frame.location.and_then(|l| match (l.file, l.line) {
-                    (Some(file), Some(line)) => Some(format!("{}:{line}", self.from_folder(file))),
-                    (Some(file), None) => Some(self.from_folder(file).to_owned()),
+                    (Some(file), Some(line)) => Some(format!("{}:{line}", self.shortened(file))),
+                    (Some(file), None) => Some(self.shortened(file).to_owned()),
                     _ => None,
                 });
                 match (function, place) {
@@ -110,7 +110,7 @@ impl Symbols {
         Some(calls.join(", inlined into "))
     }
 
-    fn from_folder<'path>(&self, file: &'path str) -> &'path str {
+    fn shortened<'path>(&self, file: &'path str) -> &'path str {
         file.strip_prefix(&self.folder).unwrap_or(file)
     }
 
