@@ -15,6 +15,7 @@ pub mod console;
 #[cfg(target_os = "none")]
 pub mod cpu;
 pub mod crash;
+pub mod dma;
 pub mod fdt;
 pub mod machine;
 pub mod memory;
@@ -22,3 +23,7 @@ pub mod memory;
 pub mod mmio;
 pub mod opal;
 pub mod processor;
+pub mod seam;
+#[cfg(not(target_os = "none"))]
+pub mod sim;
+pub mod tce;
