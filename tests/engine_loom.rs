@@ -1,5 +1,5 @@
 //! Interleavings, explored by loom. Run with
-//! `RUSTFLAGS="--cfg loom" cargo test --target-dir target/loom --test engine_loom`.
+//! `RUSTFLAGS="--cfg loom" cargo test --release --target-dir target/loom --test engine_loom`.
 #![cfg(loom)]
 
 use std::sync::{Arc as StdArc, Mutex as StdMutex};
