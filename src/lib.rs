@@ -16,6 +16,7 @@ pub mod console;
 pub mod cpu;
 pub mod crash;
 pub mod fdt;
+pub mod irq;
 pub mod machine;
 pub mod memory;
 #[cfg(target_os = "none")]
