@@ -15,6 +15,8 @@ pub mod console;
 #[cfg(target_os = "none")]
 pub mod cpu;
 pub mod crash;
+pub mod dma;
+pub mod drivers;
 pub mod fdt;
 pub mod irq;
 pub mod machine;
@@ -22,4 +24,9 @@ pub mod memory;
 #[cfg(target_os = "none")]
 pub mod mmio;
 pub mod opal;
+pub mod pci;
 pub mod processor;
+pub mod seam;
+#[cfg(not(target_os = "none"))]
+pub mod sim;
+pub mod tce;

@@ -1,6 +1,7 @@
-//! Memory as numbers: ranges and frames. Pure: nothing here touches the memory
-//! that it speaks of.
+//! Memory as numbers: ranges, frames, and who owns which. Pure: nothing here
+//! touches the memory that it speaks of.
 #![forbid(unsafe_code)]
 
 pub mod frames;
+pub mod ledger;
 pub mod ranges;

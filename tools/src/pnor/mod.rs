@@ -23,7 +23,7 @@ pub const FILE: &str = "target/pinion.pnor";
 /// Bytes of the partition that holds the image; room to grow.
 const KERNEL_BYTES: u32 = 0x10_0000;
 /// Bytes of firmware's settings.
-const NVRAM_BYTES: u32 = 0x9_0000;
+const NVRAM_BYTES: u32 = 0x1_2000;
 /// Bytes of the version text.
 const VERSION_BYTES: u32 = 0x2000;
 /// Smaller partitions are refused: firmware looks for a signature's header first.

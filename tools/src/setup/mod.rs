@@ -94,21 +94,22 @@ fn ensure_programs(workspace: &Workspace, qemu: Option<&Path>) -> Result<()> {
     let mut missing = Vec::new();
     for (program, package) in PROGRAMS {
         if program == QEMU_PROGRAM {
-            match check_qemu(qemu.unwrap_or(Path::new(QEMU_PROGRAM)))? {
-                QemuState::Good => {}
-                _ if qemu.is_some() => bail!(
-                    "{}: no such program (--qemu)",
-                    qemu.unwrap_or(Path::new("")).display()
-                ),
-                QemuState::Missing => {
-                    missing.push(Missing {
-                        package,
-                        why: format!(
-                            "{QEMU_PROGRAM} is not there (QEMU {QEMU_NEEDED} or later is needed)"
-                        ),
-                    });
+            match (check_qemu(qemu.unwrap_or(Path::new(QEMU_PROGRAM)))?, qemu) {
+                (QemuState::Good, _) => {}
+                (QemuState::Missing, Some(given)) => {
+                    bail!("{}: no such program (--qemu)", given.display())
                 }
-                QemuState::Old(found) => missing.push(Missing {
+                (QemuState::Old(found), Some(given)) => bail!(
+                    "{} is QEMU {found}; {QEMU_NEEDED} or later is needed (--qemu)",
+                    given.display()
+                ),
+                (QemuState::Missing, None) => missing.push(Missing {
+                    package,
+                    why: format!(
+                        "{QEMU_PROGRAM} is not there (QEMU {QEMU_NEEDED} or later is needed)"
+                    ),
+                }),
+                (QemuState::Old(found), None) => missing.push(Missing {
                     package,
                     why: format!(
                         "{QEMU_PROGRAM} is QEMU {found}; {QEMU_NEEDED} or later is needed"
@@ -179,6 +180,10 @@ fn install(workspace: &Workspace, packages: &[&str]) -> Result<()> {
                 os.name
             ),
         }
+    }
+    if plan.installs.is_empty() {
+        // Installed already: what is wrong is said by the check that follows.
+        return Ok(());
     }
     apt.install(&plan, packages)
 }

@@ -91,10 +91,20 @@ fn from_rustup() -> Result<()> {
     let _ = std::fs::remove_file(&log);
     ensure!(
         status?.success(),
-        "`rustup component add rust-src` failed ({last})"
+        "`rustup component add rust-src` failed ({})",
+        innermost(&last)
     );
     step.done();
     Ok(())
+}
+
+/// The end of a chain of causes, which is the cause.
+fn innermost(message: &str) -> &str {
+    let start = message
+        .rmatch_indices(": ")
+        .nth(1)
+        .map_or(0, |(at, _)| at + 2);
+    &message[start..]
 }
 
 fn from_debian(workspace: &Workspace, place: &Path) -> Result<()> {
@@ -162,4 +172,17 @@ fn rustc_version() -> Result<String> {
         .nth(1)
         .context("rustc --version says nothing")?;
     Ok(version.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_is_at_the_end() {
+        let text =
+            "error: download failed: client error: dns error: failed to look up: no name server";
+        assert_eq!(innermost(text), "failed to look up: no name server");
+        assert_eq!(innermost("gone"), "gone");
+    }
 }

@@ -23,6 +23,8 @@ pub struct Symbols {
     lines: addr2line::Context<Slice>,
     /// Start, end and name of each function, sorted by start.
     functions: Vec<(u64, u64, String)>,
+    /// The workspace's folder: files in it are named from there.
+    folder: String,
 }
 
 impl Symbols {
@@ -67,7 +69,13 @@ impl Symbols {
             })
             .collect();
         functions.sort();
-        Ok(Self { lines, functions })
+        let folder = std::env::current_dir()
+            .map_or_else(|_| String::new(), |path| format!("{}/", path.display()));
+        Ok(Self {
+            lines,
+            functions,
+            folder,
+        })
     }
 
     /// `function at file:line` for an address counted from the image's start;
@@ -81,8 +89,8 @@ impl Symbols {
                     .as_ref()
                     .and_then(|f| Some(f.demangle().ok()?.into_owned()));
                 let place = frame.location.and_then(|l| match (l.file, l.line) {
-                    (Some(file), Some(line)) => Some(format!("{file}:{line}")),
-                    (Some(file), None) => Some(file.to_owned()),
+                    (Some(file), Some(line)) => Some(format!("{}:{line}", self.shortened(file))),
+                    (Some(file), None) => Some(self.shortened(file).to_owned()),
                     _ => None,
                 });
                 match (function, place) {
@@ -100,6 +108,10 @@ impl Symbols {
             return self.function(address);
         }
         Some(calls.join(", inlined into "))
+    }
+
+    fn shortened<'path>(&self, file: &'path str) -> &'path str {
+        file.strip_prefix(&self.folder).unwrap_or(file)
     }
 
     /// The function or label that holds `address`, with the distance from its

@@ -31,7 +31,7 @@ pub fn command(workspace: &Workspace, options: &TestOptions) -> Result<ExitCode>
             .as_deref()
             .is_none_or(|filter| name.contains(filter))
     };
-    let chosen: Vec<Case> = match &options.filter {
+    let mut chosen: Vec<Case> = match &options.filter {
         // A whole name means that test alone, not those it is a part of.
         Some(name) if cases.iter().any(|case| case.name == *name) => cases
             .into_iter()
@@ -39,6 +39,8 @@ pub fn command(workspace: &Workspace, options: &TestOptions) -> Result<ExitCode>
             .collect(),
         _ => cases.into_iter().filter(|case| fits(&case.name)).collect(),
     };
+    // The longest first, or the last of them runs alone.
+    chosen.sort_by_key(|case| std::cmp::Reverse(case.timeout));
     if options.list {
         for case in &chosen {
             println!("{}", case.name);

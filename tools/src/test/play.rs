@@ -71,11 +71,9 @@ pub fn play(case: &Case, setting: &Setting, folder: &Path, symbols: &Path) -> Re
         }
         player.machine.kill();
     } else {
-        failure = verdict(
-            case.ends,
-            control.last_words(),
-            player.machine.wait()?.code(),
-        );
+        let code = player.machine.wait()?.code();
+        let seen = control.last_words().or_else(|| checkstop(folder, code));
+        failure = verdict(case.ends, seen, code);
     }
     let tail = player
         .transcript
@@ -179,6 +177,15 @@ impl Player {
             .forbidden(&case.never)
             .map(|line| format!("must not be printed: {line:?}")))
     }
+}
+
+/// A crash that QEMU tells nobody about but its log: it ends with status 1,
+/// and so it does for errors of its own.
+fn checkstop(folder: &Path, code: Option<i32>) -> Option<End> {
+    // Bytes: a guest's garbage may be in it.
+    let log = std::fs::read(folder.join("qemu.log")).unwrap_or_default();
+    let mark = b"Entering checkstop state";
+    (code == Some(1) && log.windows(mark.len()).any(|bytes| bytes == mark)).then_some(End::Crash)
 }
 
 /// Compares the end with the one that was to come.

@@ -1,0 +1,89 @@
+//! Attach: a PE gets to use a window.
+
+use super::error::DmaError;
+use super::kill::Usage;
+use super::window::Window;
+use crate::seam::{PeId, Platform, TveSelect};
+
+const fn index(tve: TveSelect) -> usize {
+    match tve {
+        TveSelect::Low => 0,
+        TveSelect::High => 1,
+    }
+}
+
+impl Usage {
+    fn claim(&mut self, pe: PeId, window: &Window<impl Platform>) -> Result<(), DmaError> {
+        let (owner, tve) = (window.owner(), window.range.tve());
+        if let Some(other) = self.owner.filter(|&other| other != owner) {
+            return Err(DmaError::PeOwned { pe, owner: other });
+        }
+        if self.tves[index(tve)] {
+            return Err(DmaError::TveInUse { pe, tve });
+        }
+        self.owner = Some(owner);
+        self.tves[index(tve)] = true;
+        Ok(())
+    }
+
+    pub(super) fn release(&mut self, tve: TveSelect) {
+        self.tves[index(tve)] = false;
+        if self.tves == [false; 2] {
+            self.owner = None;
+        }
+    }
+}
+
+impl<P: Platform> super::Engine<P> {
+    /// Lets `pe` do DMA through `window`. Several PEs of one partition may
+    /// share a window.
+    ///
+    /// The PE is known to the window before its TVE is on, so that no unmap can
+    /// miss its kill.
+    pub fn attach(&self, window: &Window<P>, pe: PeId) -> Result<(), DmaError> {
+        let known = self.pe(pe).ok_or(DmaError::UnknownPe(pe))?;
+        let _control = window.control()?;
+        if known.gate.has_failed() {
+            return Err(DmaError::Frozen(pe));
+        }
+        let table = {
+            let state = window.state.lock();
+            state.admit()?;
+            if state.pes.contains(&pe) {
+                return Err(DmaError::Attached(pe));
+            }
+            if state.pes.is_full() {
+                return Err(DmaError::TooManyPes(pe));
+            }
+            window.table(&state.tree)
+        };
+        known.usage.lock().claim(pe, window)?;
+        // Cannot be full: attaches are one at a time.
+        let _ = window.state.lock().pes.try_push(pe);
+        let tve = window.range.tve();
+        // What other threads stored before is visible before the TVE is on.
+        self.platform.barrier();
+        let enabled = self
+            .forced_kill(pe)
+            .and_then(|()| self.platform.set_tve(pe, tve, Some(&table)));
+        let Err(error) = enabled else { return Ok(()) };
+        match self
+            .platform
+            .set_tve(pe, tve, None)
+            .and_then(|()| self.forced_kill(pe))
+        {
+            Ok(()) => self.forget_pe(window, pe),
+            // The TVE may be on: the PE stays in the list, for a detach.
+            Err(_) => self.freeze(pe),
+        }
+        Err(DmaError::Attach { pe, error })
+    }
+
+    /// `pe` uses the window no more: its TVE is off and its kill complete.
+    pub(super) fn forget_pe(&self, window: &Window<P>, pe: PeId) {
+        window.state.lock().pes.retain(|&mut other| other != pe);
+        if let Some(known) = self.pe(pe) {
+            known.usage.lock().release(window.range.tve());
+        }
+    }
+}

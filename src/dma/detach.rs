@@ -1,0 +1,208 @@
+//! Detach: a PE stops using a window, and the last one leaves it empty.
+
+use super::error::DmaError;
+use super::kill::Killed;
+use super::state::Phase;
+use super::window::{PeList, Window};
+use crate::memory::ledger::RegionCounts;
+use crate::seam::sync::LockGuard;
+use crate::seam::{PeId, PhbError, Platform};
+use crate::tce::chain::Tables;
+use crate::tce::leaf;
+
+/// What a detach does with the PE's functions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DetachMode {
+    /// Bus mastering off, and a reset: nothing of theirs is on its way to
+    /// memory then. For a PE that leaves its partition.
+    Reset,
+    /// They go on through the PE's other window: for a partition that removes
+    /// one of its own windows. A freeze that a stray DMA provokes is its own.
+    Running,
+}
+
+/// The steps of a detach that can fail, in order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum DetachStep {
+    /// Bus mastering off, and read back.
+    BusMasterOff,
+    /// TVE off.
+    TveOff,
+    /// Kill and DMA sync.
+    Kill,
+    /// Reset of the functions.
+    Reset,
+    /// Clearing the freeze that the TVE's going off may have provoked.
+    ClearFreeze,
+}
+
+impl<P: Platform> super::Engine<P> {
+    /// Ends the use of `window` by `pe`. When the last PE is gone, all entries
+    /// are cleared, the table is verified to be zero, and only then are the
+    /// pages released. On failure the PE is frozen and stays attached with all
+    /// pins; the detach may be tried again.
+    pub fn detach(&self, window: &Window<P>, pe: PeId, mode: DetachMode) -> Result<(), DmaError> {
+        let _control = window.control()?;
+        if !window.state.lock().pes.contains(&pe) {
+            return Err(DmaError::NotAttached(pe));
+        }
+        self.detach_pe(window, pe, mode)?;
+        let mut state = window.state.lock();
+        if state.pes.is_empty() {
+            let before = state.phase;
+            state.phase = Phase::Closing;
+            drop(state);
+            window.quiesce();
+            self.tear_down(window)?;
+            window.state.lock().phase = before;
+        } else if state.failed.is_some() {
+            drop(state);
+            self.sweep_if_healthy(window);
+        }
+        Ok(())
+    }
+
+    /// Removes `window` for good: refuses new operations, waits for those that
+    /// run, detaches all PEs, and frees the table. After a failure the window
+    /// stays closed, with its pins; removal may be tried again.
+    pub fn remove(&self, window: &Window<P>, mode: DetachMode) -> Result<(), DmaError> {
+        let _control = window.control()?;
+        let pes = {
+            let mut state = window.state.lock();
+            state.phase = Phase::Closing;
+            state.pes.clone()
+        };
+        for pe in pes {
+            self.detach_pe(window, pe, mode)?;
+        }
+        window.quiesce();
+        self.tear_down(window)?;
+        let mut state = window.state.lock();
+        state.phase = Phase::Removed;
+        let (root, shape) = (state.tree.root(), state.tree.shape());
+        drop(state);
+        self.free_table(&window.quota, root, shape.frame_shift(0));
+        Ok(())
+    }
+
+    fn detach_pe(&self, window: &Window<P>, pe: PeId, mode: DetachMode) -> Result<(), DmaError> {
+        let steps = || -> Result<(), (DetachStep, PhbError)> {
+            let at = |step| move |error| (step, error);
+            if mode == DetachMode::Reset {
+                self.platform
+                    .bus_master_off(pe)
+                    .map_err(at(DetachStep::BusMasterOff))?;
+            }
+            self.platform
+                .set_tve(pe, window.range.tve(), None)
+                .map_err(at(DetachStep::TveOff))?;
+            self.forced_kill(pe).map_err(at(DetachStep::Kill))?;
+            if mode == DetachMode::Reset {
+                self.platform
+                    .reset_functions(pe)
+                    .map_err(at(DetachStep::Reset))?;
+                self.platform
+                    .clear_freeze(pe)
+                    .map_err(at(DetachStep::ClearFreeze))?;
+            }
+            Ok(())
+        };
+        steps().map_err(|(step, error)| {
+            self.freeze(pe);
+            DmaError::Detach { pe, step, error }
+        })?;
+        self.forget_pe(window, pe);
+        Ok(())
+    }
+
+    /// Clears the table of a window that no PE uses and no operation is in.
+    fn tear_down(&self, window: &Window<P>) -> Result<(), DmaError> {
+        let memory = &self.platform;
+        let range = window.range.all();
+        let mut counts = RegionCounts::new();
+        let state = window.state.lock();
+        let Some(proof) = Self::no_pe_left(&state.pes) else {
+            return Err(DmaError::ControlBusy);
+        };
+        drop(window.sweep(memory, range, state, |_, segment| {
+            let Some(at) = segment.leaf else { return };
+            let mut tally = window.holdings.tally(window.page_shift());
+            leaf::exhume(
+                memory,
+                at.table,
+                at.index,
+                segment.pages as usize,
+                |bits| bits != 0,
+                |host, wrote| {
+                    tally.count(&mut counts, host, wrote);
+                },
+            );
+            tally.finish(&mut counts);
+        }));
+        self.verify_zero(window, &mut counts)?;
+        let mut state = window.state.lock();
+        counts.append(&mut state.stranded);
+        state.stamps.renew();
+        state.failed = None;
+        drop(state);
+        // Cleared, verified: now the pages go.
+        counts.release(&window.holdings);
+        self.free_levels(window, &proof);
+        Ok(())
+    }
+
+    /// Reads the whole table back. If an entry is there, all pins stay.
+    fn verify_zero(&self, window: &Window<P>, counts: &mut RegionCounts) -> Result<(), DmaError> {
+        let memory = &self.platform;
+        memory.barrier();
+        let mut wrong = None;
+        let mut state: LockGuard<'_, _, P> = window.sweep(
+            memory,
+            window.range.all(),
+            window.state.lock(),
+            |_, segment| {
+                let Some(at) = segment.leaf else { return };
+                let found = leaf::first_used(memory, at.table, at.index, segment.pages as usize);
+                if let (Some(index), None) = (found, wrong) {
+                    let slot = segment.first.get() + (index - at.index) as u64;
+                    wrong = Some((crate::tce::Slot::new(slot), memory.load(at.table, index)));
+                }
+            },
+        );
+        let Some((slot, bits)) = wrong else {
+            return Ok(());
+        };
+        state.stranded.append(counts);
+        Err(DmaError::NotZero {
+            bus: window.range.bus(slot),
+            bits,
+        })
+    }
+
+    /// Frees all levels below the root, whose leaves are empty.
+    fn free_levels(&self, window: &Window<P>, proof: &Killed) {
+        let memory = &self.platform;
+        let mut tables = Tables::default();
+        let mut state = window.state.lock();
+        state.forget_empty();
+        core::mem::swap(&mut tables, &mut state.retired);
+        state.tree.dismantle(memory, &mut tables);
+        drop(state);
+        self.free_retired(window, &mut tables, proof);
+    }
+
+    /// After the failed PE has gone: if no other has failed, the window works
+    /// again.
+    fn sweep_if_healthy(&self, window: &Window<P>) {
+        let pes: PeList = window.state.lock().pes.clone();
+        if pes
+            .iter()
+            .all(|&pe| self.pe(pe).is_some_and(|known| !known.gate.has_failed()))
+        {
+            window.quiesce();
+            if let Ok(killed) = self.kill(&pes, crate::seam::KillScope::Pe) {
+                self.release_stranded(window, &killed);
+            }
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Map, unmap, remap, detach: joins tables, ledger and kill.
+//!
+//! `docs/tce-engine.md` explains the orders and why they are safe.
+#![forbid(unsafe_code)]
+
+mod attach;
+mod clear;
+mod detach;
+mod engine;
+mod error;
+mod flush;
+mod inspect;
+pub mod iova;
+mod kill;
+mod map;
+mod operation;
+mod quota;
+mod recover;
+mod registry;
+mod remap;
+mod reserve;
+mod state;
+mod unmap;
+mod window;
+
+pub use detach::{DetachMode, DetachStep};
+pub use engine::Engine;
+pub use error::{DmaError, ErrorKind};
+pub use inspect::{Audit, Mapping, Translation};
+pub use quota::{Quota, QuotaError};
+pub use registry::{Liobn, Registry};
+pub use window::{PES_PER_WINDOW, Window, WindowConfig};

@@ -1,0 +1,192 @@
+//! An operation from its first store to the completed kill.
+
+use super::error::DmaError;
+use super::kill::Killed;
+use super::state::State;
+use super::window::{InFlight, PeList, Window};
+use crate::memory::ledger::RegionCounts;
+use crate::seam::sync::{LockGuard, relax};
+use crate::seam::{KillScope, PeId, Platform};
+use crate::tce::chain::Tables;
+use crate::tce::{SlotRange, Stamp, leaf};
+
+/// Entries were changed, and the PHBs may remember what they were. Only
+/// [`Operation::settle`] ends this well. When it is dropped otherwise, the
+/// window counts as failed and all pins stay.
+#[must_use = "pins are kept until the operation is settled"]
+pub(super) struct Operation<'w, P: Platform> {
+    engine: &'w super::Engine<P>,
+    pub(super) window: &'w Window<P>,
+    pub(super) range: SlotRange,
+    stamp: Option<Stamp>,
+    pes: PeList,
+    retired: Tables,
+    // Live entries in the range may be this operation's: a failure buries them.
+    makes: bool,
+    // It put new levels into the tree.
+    pub(super) linked: bool,
+    settled: bool,
+    // Dropped last.
+    _in_flight: InFlight<'w>,
+}
+
+impl<P: Platform> Window<P> {
+    /// Takes the lock and a stamp, when operations are admitted.
+    #[inline]
+    pub(super) fn lock_with_stamp(&self) -> Result<(LockGuard<'_, State, P>, Stamp), DmaError> {
+        loop {
+            let mut state = self.state.lock();
+            state.admit()?;
+            if let Some(stamp) = state.stamps.take() {
+                return Ok((state, stamp));
+            }
+            // 63 threads are in an operation; each ends by itself.
+            drop(state);
+            relax();
+        }
+    }
+}
+
+impl<'w, P: Platform> Operation<'w, P> {
+    /// Begins under the window's lock, before the first store. `stamp` marks
+    /// the tombstones it may leave, `makes` says that it stores live entries.
+    #[inline]
+    pub(super) fn begin(
+        engine: &'w super::Engine<P>,
+        window: &'w Window<P>,
+        range: SlotRange,
+        stamp: Option<Stamp>,
+        makes: bool,
+    ) -> Self {
+        let in_flight = window.enter();
+        let (pes, retired) = (PeList::new(), Tables::default());
+        Self {
+            engine,
+            window,
+            range,
+            stamp,
+            pes,
+            retired,
+            makes,
+            linked: false,
+            settled: false,
+            _in_flight: in_flight,
+        }
+    }
+
+    /// All stores are done: what the kill is for. Under the same lock as the
+    /// last store, so that a PE attached later has seen them all.
+    #[inline]
+    pub(super) fn seal(&mut self, state: &mut State) {
+        self.pes.clone_from(&state.pes);
+        core::mem::swap(&mut self.retired, &mut state.retired);
+    }
+
+    /// Nothing was changed.
+    #[inline]
+    pub(super) fn cancel(mut self, state: &mut State) {
+        self.give_stamp(state);
+        self.settled = true;
+    }
+
+    /// The stamp has no tombstone left.
+    #[inline]
+    pub(super) fn give_stamp(&mut self, state: &mut State) {
+        if let Some(stamp) = self.stamp.take() {
+            state.stamps.give(stamp);
+        }
+    }
+
+    /// Kills, and only if that is complete releases: first what `release` does,
+    /// then the pins of `replaced` pages, then retired tables. Without any lock
+    /// held. If the kill fails, the PE is frozen and everything stays pinned.
+    #[inline]
+    pub(super) fn settle(
+        mut self,
+        mut replaced: Option<&mut RegionCounts>,
+        release: impl FnOnce(&mut Self, &Killed),
+    ) -> Result<(), DmaError> {
+        match self.engine.kill(&self.pes, self.scope()) {
+            Ok(killed) => {
+                release(&mut self, &killed);
+                if let Some(replaced) = replaced {
+                    replaced.release(&self.window.holdings);
+                }
+                if !self.retired.is_empty() {
+                    self.engine
+                        .free_retired(self.window, &mut self.retired, &killed);
+                }
+                debug_assert!(self.stamp.is_none(), "a stamp was not given back");
+                self.settled = true;
+                Ok(())
+            }
+            Err(error) => {
+                let pe = if let DmaError::Kill { pe, .. } = error {
+                    Some(pe)
+                } else {
+                    None
+                };
+                self.strand(pe, replaced.take());
+                Err(error)
+            }
+        }
+    }
+
+    /// A kill by page may leave indirect entries in a PHB: only where no level
+    /// came or went.
+    #[inline]
+    fn scope(&self) -> KillScope {
+        if self.retired.is_empty() && !self.linked {
+            let (bus, pages) = (
+                self.window.range.bus(self.range.first()),
+                self.range.pages(),
+            );
+            KillScope::Pages {
+                bus,
+                pages,
+                page_shift: self.window.page_shift(),
+            }
+        } else {
+            KillScope::Pe
+        }
+    }
+
+    /// Without a kill: no entry of the operation keeps rights, none loses its
+    /// page, and the window admits nothing until recovery.
+    #[cold]
+    fn strand(&mut self, pe: Option<PeId>, replaced: Option<&mut RegionCounts>) {
+        let memory = &self.engine.platform;
+        let mut state = self.window.state.lock();
+        state.failed = state.failed.or(pe).or(self.pes.first().copied());
+        if let Some(stamp) = self.stamp.take() {
+            state.stamps.burn(stamp);
+        }
+        if let Some(replaced) = replaced {
+            state.stranded.append(replaced);
+        }
+        state.retired.append(memory, &mut self.retired);
+        if self.makes {
+            drop(self.window.sweep(memory, self.range, state, |_, segment| {
+                if let Some(at) = segment.leaf {
+                    leaf::bury(
+                        memory,
+                        at.table,
+                        at.index,
+                        segment.pages as usize,
+                        Stamp::STRANDED,
+                    );
+                }
+            }));
+        }
+        self.settled = true;
+    }
+}
+
+impl<P: Platform> Drop for Operation<'_, P> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.settled {
+            self.strand(None, None);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Recovery after a failed kill.
+
+use super::detach::DetachStep;
+use super::error::DmaError;
+use super::kill::Killed;
+use super::unmap::exhume;
+use super::window::Window;
+use crate::seam::{KillScope, PeId, PhbError, Platform};
+use crate::tce::entry;
+
+impl<P: Platform> super::Engine<P> {
+    /// Makes a window usable again whose kill failed: resets each PE that
+    /// failed, kills all, and only then releases what was kept. On failure the
+    /// window stays as it was; recovery may be tried again.
+    pub fn recover(&self, window: &Window<P>) -> Result<(), DmaError> {
+        let _control = window.control()?;
+        let state = window.state.lock();
+        if state.failed.is_none() {
+            return Ok(());
+        }
+        let pes = state.pes.clone();
+        drop(state);
+        // No operation starts as long as the window counts as failed.
+        window.quiesce();
+        for &pe in &pes {
+            if self.pe(pe).is_some_and(|known| known.gate.has_failed()) {
+                self.recover_pe(pe)
+                    .map_err(|(step, error)| DmaError::Detach { pe, step, error })?;
+            }
+        }
+        let killed = self.kill(&pes, KillScope::Pe)?;
+        self.release_stranded(window, &killed);
+        Ok(())
+    }
+
+    fn recover_pe(&self, pe: PeId) -> Result<(), (DetachStep, PhbError)> {
+        let at = |step| move |error| (step, error);
+        self.platform
+            .reset_functions(pe)
+            .map_err(at(DetachStep::Reset))?;
+        self.forced_kill(pe).map_err(at(DetachStep::Kill))?;
+        self.platform
+            .clear_freeze(pe)
+            .map_err(at(DetachStep::ClearFreeze))
+    }
+
+    /// Releases what failed kills left, for a kill that started after all of
+    /// them; no operation is in the window. Levels that become empty only now
+    /// wait for the next kill.
+    pub(super) fn release_stranded(&self, window: &Window<P>, _killed: &Killed) {
+        let memory = &self.platform;
+        let mut state = window.state.lock();
+        let stamps = state.stamps.burnt();
+        state = window.sweep(memory, window.range.all(), state, |state, segment| {
+            exhume(memory, window, state, segment, |bits| {
+                entry::owned_by(bits, stamps)
+            });
+        });
+        state.stamps.renew();
+        state.stranded.release(&window.holdings);
+        state.failed = None;
+    }
+}

@@ -1,0 +1,332 @@
+//! Remap: what H_PUT_TCE, H_PUT_TCE_INDIRECT and H_STUFF_TCE mean. Entries are
+//! replaced, and an entry without rights is an unmap.
+
+use super::error::DmaError;
+use super::map::link_all;
+use super::operation::Operation;
+use super::reserve::Reserve;
+use super::state::State;
+use super::unmap::release_scattered;
+use super::window::Window;
+use crate::addr::{BusAddr, HostAddr};
+use crate::memory::ledger::{Pins, RegionCounts, ScatteredPins};
+use crate::seam::Platform;
+use crate::tce::entry::{self, RIGHTS};
+use crate::tce::tree::Missing;
+use crate::tce::{Access, Entry, Slot, SlotRange, Stamp, Tce};
+
+/// The entries that a remap is to store.
+trait Wanted {
+    /// The bits of entry `index`; live or 0.
+    fn bits(&self, index: u64) -> u64;
+}
+
+/// Any entries, in a list.
+struct Listed<'a>(&'a [Tce]);
+/// The same entry each time.
+struct Same(Tce);
+/// A run of pages.
+struct Run {
+    first: u64,
+    page_shift: u32,
+}
+
+impl Wanted for Listed<'_> {
+    #[inline]
+    fn bits(&self, index: u64) -> u64 {
+        self.0.get(index as usize).map_or(0, |entry| entry.bits())
+    }
+}
+
+impl Wanted for Same {
+    #[inline]
+    fn bits(&self, _index: u64) -> u64 {
+        self.0.bits()
+    }
+}
+
+impl Wanted for Run {
+    #[inline]
+    fn bits(&self, index: u64) -> u64 {
+        self.first.wrapping_add(index << self.page_shift)
+    }
+}
+
+/// Pins of the new pages, until entries stand for them.
+trait NewPins {
+    fn keep(self);
+}
+
+impl<P: Platform> NewPins for Pins<'_, P> {
+    #[inline]
+    fn keep(self) {
+        Pins::keep(self);
+    }
+}
+
+impl<P: Platform> NewPins for ScatteredPins<'_, P> {
+    #[inline]
+    fn keep(self) {
+        ScatteredPins::keep(self);
+    }
+}
+
+/// What a remap has done to the entries.
+#[derive(Default)]
+struct Changes {
+    mapped: bool,
+    buried: bool,
+    foreign: bool,
+}
+
+impl<P: Platform> super::Engine<P> {
+    /// Makes the entries from `bus` what `entries` say, whatever they were.
+    ///
+    /// All entries are checked and pinned before the first is stored: nothing
+    /// changes on failure, except as [`DmaError::Kill`] says. An entry whose
+    /// unmap is not over is busy for a mapping. Old pages are released after
+    /// the one kill.
+    pub fn remap(&self, window: &Window<P>, bus: BusAddr, entries: &[Tce]) -> Result<(), DmaError> {
+        let range = window.slots(bus, entries.len() as u64)?;
+        let mask = window.range.shape().page().bytes() - 1;
+        if let Some(index) = entries
+            .iter()
+            .position(|entry| entry.host().get() & mask != 0)
+        {
+            let bus = window.bus_of_index(range, index as u64);
+            let host = entries
+                .get(index)
+                .map_or(HostAddr::new(0), |entry| entry.host());
+            return Err(DmaError::MisalignedHost {
+                bus,
+                host,
+                page_bytes: mask + 1,
+            });
+        }
+        let mut scratch = RegionCounts::new();
+        let mappings = entries.iter().filter(|entry| entry.is_mapping());
+        let pins = window
+            .holdings
+            .pin_each(
+                mappings.map(|entry| entry.host()),
+                window.page_shift(),
+                &mut scratch,
+            )
+            .map_err(|(nth, error)| {
+                let index = entries
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, entry)| entry.is_mapping())
+                    .nth(nth);
+                DmaError::Pin {
+                    bus: window.bus_of_index(range, index.map_or(0, |(index, _)| index as u64)),
+                    error,
+                }
+            })?;
+        self.replace(window, range, &Listed(entries), pins)
+    }
+
+    /// Makes all of the `pages` entries from `bus` the same `entry`.
+    pub fn remap_same(
+        &self,
+        window: &Window<P>,
+        bus: BusAddr,
+        entry: Tce,
+        pages: u64,
+    ) -> Result<(), DmaError> {
+        let range = window.slots(bus, pages)?;
+        if !entry.is_mapping() {
+            return self.unmap_slots(window, range).map(|_| ());
+        }
+        let page_bytes = window.range.shape().page().bytes();
+        if !entry.host().is_aligned(window.page_shift()) {
+            return Err(DmaError::MisalignedHost {
+                bus,
+                host: entry.host(),
+                page_bytes,
+            });
+        }
+        let mut scratch = RegionCounts::new();
+        let hosts = (0..pages).map(|_| entry.host());
+        let pins = window
+            .holdings
+            .pin_each(hosts, window.page_shift(), &mut scratch);
+        let pins = pins.map_err(|(_, error)| DmaError::Pin { bus, error })?;
+        self.replace(window, range, &Same(entry), pins)
+    }
+
+    /// Maps `pages` pages from `host` to the bus addresses from `bus`, in place
+    /// of what was there.
+    pub fn remap_run(
+        &self,
+        window: &Window<P>,
+        bus: BusAddr,
+        host: HostAddr,
+        pages: u64,
+        access: Access,
+    ) -> Result<(), DmaError> {
+        let range = window.slots(bus, pages)?;
+        let first = window.entry(bus, host, access)?.bits();
+        let page_shift = window.page_shift();
+        let pins = window.holdings.pin(host, pages, page_shift);
+        let pins = pins.map_err(|error| DmaError::Pin {
+            bus: window.bus_of_run(bus, host, &error),
+            error,
+        })?;
+        self.replace(window, range, &Run { first, page_shift }, pins)
+    }
+
+    /// The pages of all mappings in `wanted` are pinned.
+    #[inline]
+    fn replace(
+        &self,
+        window: &Window<P>,
+        range: SlotRange,
+        wanted: &impl Wanted,
+        pins: impl NewPins,
+    ) -> Result<(), DmaError> {
+        let mut replaced = RegionCounts::new();
+        let mut reserve = Reserve::new(self, window);
+        let (operation, changes, stamp) = loop {
+            let (mut state, stamp) = window.lock_with_stamp()?;
+            let missing = match self.scan_tombstones(window, &state, range, wanted) {
+                Ok(missing) if reserve.covers(missing) => missing,
+                other => {
+                    state.stamps.give(stamp);
+                    drop(state);
+                    reserve.fill(other?)?;
+                    continue;
+                }
+            };
+            if missing != Missing::default()
+                && let Err(error) = link_all(&self.platform, &state.tree, range, &mut reserve.spare)
+            {
+                state.stamps.give(stamp);
+                return Err(error);
+            }
+            let mut operation = Operation::begin(self, window, range, Some(stamp), true);
+            let changes = self.store_all(window, &mut state, range, wanted, stamp, &mut replaced);
+            if !changes.buried {
+                operation.give_stamp(&mut state);
+            }
+            if !(changes.mapped || changes.buried || changes.foreign) {
+                operation.cancel(&mut state);
+                return Ok(());
+            }
+            operation.linked = missing != Missing::default();
+            operation.seal(&mut state);
+            break (operation, changes, stamp);
+        };
+        pins.keep();
+        drop(reserve);
+        operation.settle(Some(&mut replaced), |operation, _killed| {
+            if changes.buried {
+                release_scattered(&self.platform, operation, stamp);
+            }
+        })
+    }
+
+    /// Busy if a mapping is wanted where a tombstone is; else the tables that
+    /// the mappings lack.
+    #[inline]
+    fn scan_tombstones(
+        &self,
+        window: &Window<P>,
+        state: &State,
+        range: SlotRange,
+        wanted: &impl Wanted,
+    ) -> Result<Missing, DmaError> {
+        let memory = &self.platform;
+        let mut done = 0u64;
+        let mut lacking = false;
+        for segment in state.tree.segments(memory, range) {
+            if let Some(at) = segment.leaf {
+                for offset in 0..segment.pages {
+                    let bits = memory.load(at.table, at.index.wrapping_add(offset as usize));
+                    if bits & RIGHTS == 0
+                        && bits != 0
+                        && wanted.bits(done.wrapping_add(offset)) != 0
+                    {
+                        let slot = Slot::new(segment.first.get().wrapping_add(offset));
+                        let entry = Entry::from_bits(bits);
+                        return Err(DmaError::Busy {
+                            bus: window.range.bus(slot),
+                            entry,
+                        });
+                    }
+                }
+            } else {
+                lacking |=
+                    (0..segment.pages).any(|offset| wanted.bits(done.wrapping_add(offset)) != 0);
+            }
+            done = done.wrapping_add(segment.pages);
+        }
+        Ok(if lacking {
+            state.tree.missing(memory, range)
+        } else {
+            Missing::default()
+        })
+    }
+
+    /// Stores the wanted entries. What was live and is replaced is counted in
+    /// `replaced`; what is only unmapped becomes a tombstone of `stamp`.
+    #[inline]
+    fn store_all(
+        &self,
+        window: &Window<P>,
+        state: &mut State,
+        range: SlotRange,
+        wanted: &impl Wanted,
+        stamp: Stamp,
+        replaced: &mut RegionCounts,
+    ) -> Changes {
+        let memory = &self.platform;
+        let mut changes = Changes::default();
+        let mut tally = window.holdings.tally(window.page_shift());
+        let mut done = 0u64;
+        let tree = state.tree;
+        for segment in tree.segments(memory, range) {
+            let mut used = 0u64;
+            // Where no leaf is, none was wanted.
+            for offset in 0..segment.leaf.map_or(0, |_| segment.pages) {
+                let Some(at) = segment.leaf else { break };
+                let index = at.index.wrapping_add(offset as usize);
+                let old = memory.load(at.table, index);
+                let new = wanted.bits(done.wrapping_add(offset));
+                if old & RIGHTS != 0 {
+                    if new != 0 {
+                        tally.count(replaced, entry::address(old), entry::wrote(old));
+                        memory.store(at.table, index, new);
+                        changes.mapped = true;
+                    } else {
+                        memory.store(at.table, index, stamp.bury(old));
+                        changes.buried = true;
+                    }
+                } else if old != 0 {
+                    changes.foreign = true;
+                } else if new != 0 {
+                    memory.store(at.table, index, new);
+                    used = used.wrapping_add(1);
+                    changes.mapped = true;
+                }
+            }
+            if let Some(at) = segment.leaf
+                && used != 0
+            {
+                tree.used(memory, &at, used);
+            }
+            done = done.wrapping_add(segment.pages);
+        }
+        tally.finish(replaced);
+        changes
+    }
+}
+
+impl<P: Platform> Window<P> {
+    /// The bus address of page `index` of a range.
+    #[cold]
+    fn bus_of_index(&self, range: SlotRange, index: u64) -> BusAddr {
+        self.range
+            .bus(Slot::new(range.first().get().wrapping_add(index)))
+    }
+}

@@ -1,0 +1,143 @@
+//! What a window's lock protects.
+
+use arrayvec::ArrayVec;
+
+use super::error::DmaError;
+use super::window::PeList;
+use crate::memory::ledger::RegionCounts;
+use crate::seam::{PeId, TableMemory};
+use crate::tce::chain::Tables;
+use crate::tce::{Slot, Stamp, Tree};
+
+/// How many empty leaves stay linked, so that mapping and unmapping one page
+/// again and again does not make and zero a leaf each time.
+const EMPTY_LEAVES_KEPT: usize = 4;
+
+/// Whether operations are admitted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    Open,
+    /// The table is being cleared for the last detach, or for removal.
+    Closing,
+    Removed,
+}
+
+/// A window's changing part.
+pub(super) struct State {
+    pub(super) tree: Tree,
+    pub(super) phase: Phase,
+    /// A PE whose kill failed: only recovery or detach goes on.
+    pub(super) failed: Option<PeId>,
+    /// Attach, detach, recovery or removal is running.
+    pub(super) controlled: bool,
+    pub(super) pes: PeList,
+    pub(super) stamps: Stamps,
+    /// Tables that are out of the tree; the next kill lets them go.
+    pub(super) retired: Tables,
+    /// Leaves that were empty when last seen, by their first slot.
+    empty: ArrayVec<Slot, EMPTY_LEAVES_KEPT>,
+    /// Pins of replaced pages whose kill failed: no entry remembers them.
+    pub(super) stranded: RegionCounts,
+}
+
+impl State {
+    pub(super) fn new(tree: Tree) -> Self {
+        Self {
+            tree,
+            phase: Phase::Open,
+            failed: None,
+            controlled: false,
+            pes: PeList::new(),
+            stamps: Stamps::new(),
+            retired: Tables::default(),
+            empty: ArrayVec::new(),
+            stranded: RegionCounts::new(),
+        }
+    }
+
+    /// Whether a map, unmap or remap may start.
+    #[inline]
+    pub(super) fn admit(&self) -> Result<(), DmaError> {
+        if self.phase != Phase::Open {
+            return Err(DmaError::WindowClosing);
+        }
+        match self.failed {
+            Some(pe) => Err(DmaError::Frozen(pe)),
+            None => Ok(()),
+        }
+    }
+
+    /// Remembers that the leaf of `slot` is empty; the one remembered longest
+    /// is unlinked if there are too many.
+    pub(super) fn note_empty<M: TableMemory>(&mut self, memory: &M, slot: Slot) {
+        let bits = self.tree.shape().index_bits();
+        let first = Slot::new(slot.get() >> bits << bits);
+        if self.empty.contains(&first) {
+            return;
+        }
+        if let Some(oldest) = self.empty.is_full().then(|| self.empty.remove(0)) {
+            self.tree.unlink_if_empty(memory, oldest, &mut self.retired);
+        }
+        self.empty.push(first);
+    }
+
+    /// Unlinks all leaves that are known to be empty.
+    pub(super) fn unlink_empty<M: TableMemory>(&mut self, memory: &M) {
+        for slot in self.empty.drain(..) {
+            self.tree.unlink_if_empty(memory, slot, &mut self.retired);
+        }
+    }
+
+    /// Forgets the empty leaves: the tree is taken apart.
+    pub(super) fn forget_empty(&mut self) {
+        self.empty.clear();
+    }
+}
+
+/// The stamps that operations put on their tombstones: each running operation
+/// has its own.
+pub(super) struct Stamps {
+    free: u64,
+    burnt: u64,
+}
+
+impl Stamps {
+    const STRANDED: u64 = 1 << Stamp::STRANDED.get();
+
+    fn new() -> Self {
+        Self {
+            free: !Self::STRANDED,
+            burnt: Self::STRANDED,
+        }
+    }
+
+    /// A stamp, or `None` while 63 operations run.
+    #[inline]
+    pub(super) fn take(&mut self) -> Option<Stamp> {
+        let stamp = Stamp::new(self.free.trailing_zeros())?;
+        self.free &= self.free.wrapping_sub(1);
+        Some(stamp)
+    }
+
+    /// Gives back a stamp of which no tombstone is left.
+    #[inline]
+    pub(super) fn give(&mut self, stamp: Stamp) {
+        self.free |= 1 << stamp.get();
+    }
+
+    /// A stamp whose tombstones stay, as their kill failed.
+    pub(super) fn burn(&mut self, stamp: Stamp) {
+        self.burnt |= 1 << stamp.get();
+    }
+
+    /// All burnt stamps, as a bit set.
+    pub(super) fn burnt(&self) -> u64 {
+        self.burnt
+    }
+
+    /// Makes burnt stamps usable: no tombstone of them is left.
+    pub(super) fn renew(&mut self) {
+        self.free |= self.burnt & !Self::STRANDED;
+        self.burnt = Self::STRANDED;
+    }
+}

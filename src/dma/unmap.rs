@@ -1,0 +1,175 @@
+//! Unmap: bury, kill, exhume.
+
+use super::error::DmaError;
+use super::operation::Operation;
+use super::state::State;
+use super::window::Window;
+use crate::addr::{BusAddr, HostAddr};
+use crate::seam::{Platform, TableMemory};
+use crate::tce::entry::{self, RIGHTS};
+use crate::tce::segments::Segment;
+use crate::tce::{SlotRange, Stamp, leaf};
+
+/// What the first pass over the entries found.
+struct Buried {
+    live: u64,
+    /// Tombstones of operations whose kill is not over.
+    foreign: u64,
+    run: Run,
+}
+
+/// Whether all entries so far map one run of pages.
+#[derive(Clone, Copy)]
+enum Run {
+    NotBegun,
+    /// Yes: its first entry, and the one expected next.
+    Whole {
+        first: u64,
+        next: u64,
+    },
+    Broken,
+}
+
+impl<P: Platform> super::Engine<P> {
+    /// Unmaps `pages` IO pages from `bus`. Entries that are empty stay so.
+    /// Returns how many were mapped.
+    ///
+    /// When this returns `Ok`, no device can reach memory through any of them,
+    /// also where another thread was unmapping the same entries.
+    #[inline]
+    pub fn unmap(&self, window: &Window<P>, bus: BusAddr, pages: u64) -> Result<u64, DmaError> {
+        self.unmap_slots(window, window.slots(bus, pages)?)
+    }
+
+    pub(super) fn unmap_slots(
+        &self,
+        window: &Window<P>,
+        range: SlotRange,
+    ) -> Result<u64, DmaError> {
+        let memory = &self.platform;
+        let (state, stamp) = window.lock_with_stamp()?;
+        let mut operation = Operation::begin(self, window, range, Some(stamp), false);
+        let mut buried = Buried {
+            live: 0,
+            foreign: 0,
+            run: Run::NotBegun,
+        };
+        let mut state = window.sweep(memory, range, state, |state, segment| {
+            buried.add(memory, state, segment, stamp);
+        });
+        if buried.live == 0 && buried.foreign == 0 {
+            operation.cancel(&mut state);
+            return Ok(0);
+        }
+        operation.seal(&mut state);
+        drop(state);
+        operation.settle(None, |operation, _killed| match buried.run {
+            Run::Whole { first, .. } => release_run(memory, operation, first),
+            Run::NotBegun | Run::Broken => release_scattered(memory, operation, stamp),
+        })?;
+        Ok(buried.live)
+    }
+}
+
+impl Buried {
+    #[inline]
+    fn add<M: TableMemory>(&mut self, memory: &M, state: &State, segment: &Segment, stamp: Stamp) {
+        let Some(at) = segment.leaf else {
+            self.run = Run::Broken;
+            return;
+        };
+        let (mut index, mut left) = (at.index, segment.pages as usize);
+        if let Run::NotBegun = self.run {
+            let first = memory.load(at.table, index);
+            self.run = if first & RIGHTS != 0 {
+                Run::Whole { first, next: first }
+            } else {
+                Run::Broken
+            };
+        }
+        if let Run::Whole { first, next } = self.run {
+            let step = state.tree.shape().page().bytes();
+            let count = leaf::bury_run(memory, at.table, index, left, next, step, stamp);
+            self.live += count as u64;
+            index += count;
+            left -= count;
+            let next = next.wrapping_add((count as u64).wrapping_mul(step));
+            self.run = if left == 0 {
+                Run::Whole { first, next }
+            } else {
+                Run::Broken
+            };
+        }
+        if left != 0 {
+            let found = leaf::bury(memory, at.table, index, left, stamp);
+            self.live += found.live;
+            self.foreign += found.foreign;
+        }
+    }
+}
+
+/// All entries of the operation are tombstones of one run of pages: they need
+/// not be read again, and the pins go in one subtraction.
+fn release_run<P: Platform>(memory: &P, operation: &mut Operation<'_, P>, first: u64) {
+    let (window, range) = (operation.window, operation.range);
+    let mut state = window.sweep(memory, range, window.state.lock(), |state, segment| {
+        if let Some(at) = segment.leaf {
+            leaf::fill(memory, at.table, at.index, segment.pages as usize, 0, 0);
+            if state.tree.emptied(memory, &at, segment.pages) {
+                state.note_empty(memory, segment.first);
+            }
+        }
+    });
+    operation.give_stamp(&mut state);
+    drop(state);
+    let host: HostAddr = entry::address(first);
+    if entry::wrote(first) {
+        window
+            .holdings
+            .unpin_dirty(host, range.pages(), window.page_shift());
+    } else {
+        window
+            .holdings
+            .unpin(host, range.pages(), window.page_shift());
+    }
+}
+
+/// Releases the page of each tombstone of `stamp` in the operation's range.
+pub(super) fn release_scattered<P: Platform>(
+    memory: &P,
+    operation: &mut Operation<'_, P>,
+    stamp: Stamp,
+) {
+    let (window, range) = (operation.window, operation.range);
+    let mut state = window.sweep(memory, range, window.state.lock(), |state, segment| {
+        exhume(memory, window, state, segment, |bits| stamp.owns(bits));
+    });
+    operation.give_stamp(&mut state);
+}
+
+/// Empties the entries of `segment` that are `owned` and releases their pages.
+#[inline]
+pub(super) fn exhume<P: Platform>(
+    memory: &P,
+    window: &Window<P>,
+    state: &mut State,
+    segment: &Segment,
+    owned: impl Fn(u64) -> bool,
+) {
+    let Some(at) = segment.leaf else { return };
+    let mut releaser = window.holdings.releaser(window.page_shift());
+    let freed = leaf::exhume(
+        memory,
+        at.table,
+        at.index,
+        segment.pages as usize,
+        owned,
+        |host, wrote| {
+            releaser.release(host, wrote);
+        },
+    );
+    drop(releaser);
+    if freed != 0 && state.tree.emptied(memory, &at, freed) {
+        state.note_empty(memory, segment.first);
+    }
+}

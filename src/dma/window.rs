@@ -1,0 +1,254 @@
+//! A window: bus addresses of some PEs, one table, one lock.
+
+use alloc::sync::Arc;
+
+use arrayvec::ArrayVec;
+
+use super::error::DmaError;
+use super::quota::Quota;
+use super::state::{Phase, State};
+use crate::addr::{BusAddr, HostAddr};
+use crate::memory::ledger::{Holdings, OwnerId};
+use crate::seam::sync::{AtomicU32, Lock, LockGuard, Ordering, relax};
+use crate::seam::{DmaTable, PeId, Platform};
+use crate::tce::segments::Segment;
+use crate::tce::{Access, PageSizes, SlotRange, TableShape, Tce, Tree, WindowRange};
+
+/// Most PEs that can share one window.
+pub const PES_PER_WINDOW: usize = 8;
+
+pub(super) type PeList = ArrayVec<PeId, PES_PER_WINDOW>;
+
+/// Entries for which the lock is held at a time, where the operation need not
+/// be atomic as a whole.
+const CHUNK: u64 = 512;
+
+/// What a window is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct WindowConfig {
+    /// First bus address; bit 59 selects the TVE.
+    pub base: BusAddr,
+    /// Size in IO pages.
+    pub pages: u64,
+    /// How its table is built.
+    pub shape: TableShape,
+    /// IO page sizes of all PHBs whose PEs may use it.
+    pub sizes: PageSizes,
+    /// Most pages that one operation may name. A map holds the lock, with
+    /// interrupts off, for this many.
+    pub limit: u64,
+}
+
+/// A window. It is shared by reference: removal refuses new operations and
+/// waits for those that run, whoever still holds a reference.
+pub struct Window<P: Platform> {
+    pub(super) range: WindowRange,
+    pub(super) limit: u64,
+    pub(super) holdings: Arc<Holdings<P>>,
+    pub(super) quota: Arc<Quota>,
+    pub(super) state: Lock<State, P>,
+    // Operations between their first store and their last release.
+    in_flight: AtomicU32,
+}
+
+impl<P: Platform> Window<P> {
+    /// Its addresses and shape.
+    pub fn range(&self) -> &WindowRange {
+        &self.range
+    }
+
+    /// The partition whose memory it maps.
+    pub fn owner(&self) -> OwnerId {
+        self.holdings.owner()
+    }
+
+    /// The regions that it may map.
+    pub fn holdings(&self) -> &Arc<Holdings<P>> {
+        &self.holdings
+    }
+
+    /// The table as a PHB is told of it.
+    pub(super) fn table(&self, tree: &Tree) -> DmaTable {
+        let shape = tree.shape();
+        DmaTable {
+            root: tree.root(),
+            levels: shape.levels(),
+            level_shift: shape.level_shift(),
+            page_shift: shape.page().get(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn page_shift(&self) -> u32 {
+        self.range.shape().page().get()
+    }
+
+    #[inline]
+    pub(super) fn slots(&self, bus: BusAddr, pages: u64) -> Result<SlotRange, DmaError> {
+        Ok(self.range.slots(bus, pages, self.limit)?)
+    }
+
+    /// The entry that maps the page at `host` to `bus`.
+    #[inline]
+    pub(super) fn entry(
+        &self,
+        bus: BusAddr,
+        host: HostAddr,
+        access: Access,
+    ) -> Result<Tce, DmaError> {
+        let page_bytes = self.range.shape().page().bytes();
+        if !host.is_aligned(self.page_shift()) {
+            return Err(DmaError::MisalignedHost {
+                bus,
+                host,
+                page_bytes,
+            });
+        }
+        Tce::new(host, access).ok_or(DmaError::MisalignedHost {
+            bus,
+            host,
+            page_bytes,
+        })
+    }
+
+    /// Counts a thread that uses the table, until the result is dropped. Under
+    /// the lock, when the phase admits it.
+    #[inline]
+    pub(super) fn enter(&self) -> InFlight<'_> {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight {
+            count: &self.in_flight,
+        }
+    }
+
+    /// Claims the window for attach, detach, recovery or removal.
+    pub(super) fn control(&self) -> Result<Control<'_, P>, DmaError> {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Removed {
+            return Err(DmaError::WindowClosing);
+        }
+        if state.controlled {
+            return Err(DmaError::ControlBusy);
+        }
+        state.controlled = true;
+        Ok(Control { window: self })
+    }
+
+    /// Waits until no operation runs. New ones are refused already; those that
+    /// run end by themselves, as a kill has a time-out.
+    pub(super) fn quiesce(&self) {
+        while self.in_flight.load(Ordering::Acquire) != 0 {
+            relax();
+        }
+    }
+
+    /// Calls `visit` for each segment of `range`, holes included, under the
+    /// lock, which is let go and taken again after every 512 entries. `held`
+    /// is the lock if it is held already; returns the lock as it is at the end.
+    #[inline]
+    pub(super) fn sweep<'w>(
+        &'w self,
+        memory: &P,
+        range: SlotRange,
+        held: LockGuard<'w, State, P>,
+        mut visit: impl FnMut(&mut State, &Segment),
+    ) -> LockGuard<'w, State, P> {
+        let mut state = held;
+        let mut done = 0;
+        loop {
+            let Some(rest) = range.part(done, u64::MAX) else {
+                return state;
+            };
+            let tree = state.tree;
+            let mut budget = CHUNK;
+            for mut segment in tree.segments(memory, rest) {
+                let cost = if segment.leaf.is_some() {
+                    segment.pages = segment.pages.min(budget);
+                    segment.pages
+                } else {
+                    1
+                };
+                visit(&mut state, &segment);
+                done += segment.pages;
+                budget -= cost;
+                if budget == 0 {
+                    break;
+                }
+            }
+            if done == range.pages() {
+                return state;
+            }
+            drop(state);
+            state = self.state.lock();
+        }
+    }
+}
+
+/// A thread is in the window: its table stays. Made under the window's lock.
+pub(super) struct InFlight<'w> {
+    count: &'w AtomicU32,
+}
+
+impl Drop for InFlight<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// The right to change what a window is attached to; one at a time.
+pub(super) struct Control<'w, P: Platform> {
+    window: &'w Window<P>,
+}
+
+impl<P: Platform> Drop for Control<'_, P> {
+    fn drop(&mut self) {
+        self.window.state.lock().controlled = false;
+    }
+}
+
+impl<P: Platform> super::Engine<P> {
+    /// Makes a window over the memory of `holdings`, with an empty table that
+    /// is charged to `quota`. No PE uses it yet.
+    pub fn create_window(
+        &self,
+        config: &WindowConfig,
+        holdings: Arc<Holdings<P>>,
+        quota: Arc<Quota>,
+    ) -> Result<Arc<Window<P>>, DmaError> {
+        let page = config.shape.page();
+        if !config.sizes.contains(page) {
+            return Err(DmaError::PageSize(page));
+        }
+        let range = WindowRange::new(config.base, config.pages, config.shape)?;
+        let root = self.new_table(&quota, config.shape.frame_shift(0))?;
+        self.platform.barrier();
+        Ok(Arc::new(Window {
+            range,
+            limit: config.limit,
+            holdings,
+            quota,
+            state: Lock::new(State::new(Tree::new(root, config.shape))),
+            in_flight: AtomicU32::new(0),
+        }))
+    }
+
+    /// A zeroed table of `1 << shift` bytes, charged to `quota`. The caller
+    /// passes a barrier before a PHB can find it.
+    pub(super) fn new_table(&self, quota: &Quota, shift: u32) -> Result<HostAddr, DmaError> {
+        let bytes = 1u64 << shift;
+        quota.charge(bytes)?;
+        let Some(table) = self.platform.allocate(shift) else {
+            quota.refund(bytes);
+            return Err(DmaError::NoTableMemory { bytes });
+        };
+        self.platform.clear(table, 0, 1 << (shift - 3));
+        Ok(table)
+    }
+
+    /// Frees a table that no PHB can find.
+    pub(super) fn free_table(&self, quota: &Quota, table: HostAddr, shift: u32) {
+        self.platform.free(table, shift);
+        quota.refund(1 << shift);
+    }
+}

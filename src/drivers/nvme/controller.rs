@@ -1,0 +1,414 @@
+//! The controller: reset, queues, identify, read and write.
+
+use super::command::{Command, Completion, Opcode};
+use super::queue::{DEPTH, PAGE, QueuePair};
+use crate::addr::BusAddr;
+use crate::drivers::{DmaMemory, RegisterAccess};
+
+const CAPABILITIES: u64 = 0x00;
+const INTERRUPT_MASK_SET: u64 = 0x0c;
+const CONFIGURATION: u64 = 0x14;
+const STATUS: u64 = 0x1c;
+const ADMIN_QUEUES: u64 = 0x24;
+const ADMIN_SUBMISSION: u64 = 0x28;
+const ADMIN_COMPLETION: u64 = 0x30;
+
+const ENABLE: u32 = 1;
+/// Entry sizes 16 and 64 bytes, 4 KB pages, the NVM command set.
+const CONFIGURED: u32 = 4 << 20 | 6 << 16;
+const SHUT_DOWN: u32 = 1 << 14;
+
+const READY: u32 = 1;
+const FATAL: u32 = 2;
+const SHUT_DOWN_MASK: u32 = 3 << 2;
+const SHUT_DOWN_DONE: u32 = 2 << 2;
+
+const POLL_MS: u32 = 5;
+/// Patience with one command.
+const COMMAND_MS: u32 = 5000;
+
+/// Bytes of DMA memory that a controller needs: four queues and a page.
+pub const MEMORY_SIZE: usize = 5 * PAGE;
+
+/// What went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NvmeError {
+    /// Too little DMA memory.
+    #[error("{size} bytes of DMA memory, {needed} are needed")]
+    Memory {
+        /// Bytes needed.
+        needed: usize,
+        /// Bytes given.
+        size: usize,
+    },
+    /// Registers read as all ones: gone, or its PE is frozen.
+    #[error("registers read as all ones")]
+    Gone,
+    /// The controller cannot do what the driver needs.
+    #[error("capabilities {capabilities:#018x}: no {what}")]
+    Unable {
+        /// What is missing.
+        what: &'static str,
+        /// The register.
+        capabilities: u64,
+    },
+    /// CSTS.CFS: it could not fetch from its queues, for instance.
+    #[error("controller reports a fatal error, status {status:#x}")]
+    Fatal {
+        /// The register.
+        status: u32,
+    },
+    /// It did not get ready, or not finished.
+    #[error("no {what} after {milliseconds} ms, status {status:#x}")]
+    Timeout {
+        /// What was waited for.
+        what: &'static str,
+        /// How long.
+        milliseconds: u32,
+        /// The register.
+        status: u32,
+    },
+    /// A command failed.
+    #[error("{opcode:?} failed with status type {kind}, code {code:#04x}")]
+    Failed {
+        /// The command.
+        opcode: Opcode,
+        /// Status code type.
+        kind: u8,
+        /// Status code.
+        code: u8,
+    },
+    /// A completion for another command than the one that runs.
+    #[error("completion for command {got} of queue {queue}, expected {expected}")]
+    Stray {
+        /// Its identifier.
+        got: u16,
+        /// Its queue.
+        queue: u16,
+        /// The running command's.
+        expected: u16,
+    },
+    /// Blocks of a size that the driver does not handle.
+    #[error("namespace has blocks of 2^{shift} bytes and {metadata} bytes of metadata")]
+    Format {
+        /// Log2 of the block size.
+        shift: u8,
+        /// Bytes of metadata.
+        metadata: u16,
+    },
+    /// A transfer that is empty, ends beyond the namespace, or needs more than
+    /// two pages.
+    #[error("{blocks} blocks from {block} to {bus} cannot be one command")]
+    Range {
+        /// First block.
+        block: u64,
+        /// Blocks.
+        blocks: u32,
+        /// First bus address.
+        bus: BusAddr,
+    },
+}
+
+/// What the namespace is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// PCI vendor id, as the controller itself says.
+    pub vendor: u16,
+    /// Serial number, padded with spaces.
+    pub serial: [u8; 20],
+    /// Model, padded with spaces.
+    pub model: [u8; 40],
+    /// Blocks of namespace 1.
+    pub blocks: u64,
+    /// Bytes of a block: 512 or 4096.
+    pub block_size: u32,
+}
+
+/// A controller that is enabled, with its namespace 1.
+pub struct Controller<R, M> {
+    registers: R,
+    memory: M,
+    admin: QueuePair,
+    io: QueuePair,
+    identity: Identity,
+}
+
+impl<R: RegisterAccess, M: DmaMemory> Controller<R, M> {
+    /// Resets and enables the controller, makes its IO queue and reads what it
+    /// is. `vector` is the MSI-X vector of the IO queue; `None` polls.
+    ///
+    /// `memory` holds at least [`MEMORY_SIZE`] bytes, mapped for both ways.
+    pub fn new(mut registers: R, mut memory: M, vector: Option<u16>) -> Result<Self, NvmeError> {
+        if memory.size() < MEMORY_SIZE {
+            return Err(NvmeError::Memory {
+                needed: MEMORY_SIZE,
+                size: memory.size(),
+            });
+        }
+        let capabilities = registers.read64(CAPABILITIES);
+        check(capabilities)?;
+        let stride = 4u64 << ((capabilities >> 32) & 0xf);
+        // In units of 500 ms; 0 is taken as one.
+        let patience = 500 * (((capabilities >> 24) & 0xff) as u32).max(1);
+        registers.write32(CONFIGURATION, 0);
+        wait(&mut registers, "reset", patience, |status| {
+            status & READY == 0
+        })?;
+        registers.write32(INTERRUPT_MASK_SET, u32::MAX);
+        let admin = QueuePair::new(0, &mut memory, 0, stride)?;
+        let io = QueuePair::new(1, &mut memory, 2 * PAGE, stride)?;
+        let [submission, completion] = addresses(&admin, &memory)?;
+        let size = u32::from(DEPTH - 1);
+        registers.write32(ADMIN_QUEUES, size << 16 | size);
+        registers.write64(ADMIN_SUBMISSION, submission.get());
+        registers.write64(ADMIN_COMPLETION, completion.get());
+        registers.write32(CONFIGURATION, CONFIGURED | ENABLE);
+        wait(&mut registers, "ready", patience, |status| {
+            status & (READY | FATAL) != 0
+        })?;
+        let identity = Identity {
+            vendor: 0,
+            serial: [0; 20],
+            model: [0; 40],
+            blocks: 0,
+            block_size: 0,
+        };
+        let mut it = Self {
+            registers,
+            memory,
+            admin,
+            io,
+            identity,
+        };
+        it.identify()?;
+        it.create_io_queue(vector)?;
+        Ok(it)
+    }
+
+    /// What it is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Reads or writes blocks of namespace 1 at `bus`, which is mapped by the
+    /// caller, as is what lies up to the end of the second 4 KB page. `Ok` says
+    /// what the device said: one that was refused data may still say success.
+    pub fn transfer(
+        &mut self,
+        opcode: Opcode,
+        block: u64,
+        blocks: u32,
+        bus: BusAddr,
+    ) -> Result<(), NvmeError> {
+        let range = NvmeError::Range { block, blocks, bus };
+        let end = block.checked_add(blocks.into()).ok_or(range)?;
+        if blocks == 0 || end > self.identity.blocks || !bus.is_aligned(2) {
+            return Err(range);
+        }
+        if !matches!(opcode, Opcode::Read | Opcode::Write) {
+            return Err(range);
+        }
+        let bytes = u64::from(blocks) * u64::from(self.identity.block_size);
+        let last = bus.checked_add(bytes - 1).ok_or(range)?;
+        let (first_page, last_page) = (bus.get() >> 12, last.get() >> 12);
+        let second = match last_page - first_page {
+            0 => BusAddr::new(0),
+            1 => BusAddr::new(last_page << 12),
+            _ => return Err(range),
+        };
+        self.run_io(&Command::transfer(opcode, 1, block, blocks, [bus, second]))
+    }
+
+    /// Makes what was written durable.
+    pub fn flush(&mut self) -> Result<(), NvmeError> {
+        self.run_io(&Command::transfer(
+            Opcode::Flush,
+            1,
+            0,
+            1,
+            [BusAddr::new(0); 2],
+        ))
+    }
+
+    /// Shuts the controller down and disables it: it no longer touches its
+    /// queues, and the memory may be unmapped. Gives both seams back, with the
+    /// error if it did not obey; then only stopping its PE helps.
+    pub fn shut_down(mut self) -> (R, M, Result<(), NvmeError>) {
+        let outcome = self.stop();
+        (self.registers, self.memory, outcome)
+    }
+
+    fn stop(&mut self) -> Result<(), NvmeError> {
+        self.registers
+            .write32(CONFIGURATION, CONFIGURED | ENABLE | SHUT_DOWN);
+        let done = |status: u32| status & SHUT_DOWN_MASK == SHUT_DOWN_DONE;
+        let shut_down = wait(&mut self.registers, "shutdown", COMMAND_MS, done);
+        // Disabled in any case: that is what ends its accesses.
+        self.registers.write32(CONFIGURATION, 0);
+        let reset = wait(&mut self.registers, "reset", COMMAND_MS, |status| {
+            status & READY == 0
+        });
+        shut_down.and(reset)
+    }
+
+    fn identify(&mut self) -> Result<(), NvmeError> {
+        let page = 4 * PAGE;
+        let bus = self
+            .memory
+            .bus()
+            .checked_add(page as u64)
+            .ok_or(self.too_small())?;
+        self.run_admin(&Command::identify(0, bus))?;
+        let mut vendor = [0; 2];
+        self.memory.read(page, &mut vendor);
+        self.identity.vendor = u16::from_le_bytes(vendor);
+        self.memory.read(page + 4, &mut self.identity.serial);
+        self.memory.read(page + 24, &mut self.identity.model);
+        self.run_admin(&Command::identify(1, bus))?;
+        let mut size = [0; 8];
+        self.memory.read(page, &mut size);
+        let mut format = [0; 1];
+        self.memory.read(page + 26, &mut format);
+        let mut descriptor = [0; 4];
+        self.memory.read(
+            page + 128 + 4 * usize::from(format[0] & 0xf),
+            &mut descriptor,
+        );
+        let (metadata, shift) = (
+            u16::from_le_bytes([descriptor[0], descriptor[1]]),
+            descriptor[2],
+        );
+        if !matches!(shift, 9 | 12) || metadata != 0 {
+            return Err(NvmeError::Format { shift, metadata });
+        }
+        self.identity.blocks = u64::from_le_bytes(size);
+        self.identity.block_size = 1 << shift;
+        Ok(())
+    }
+
+    fn create_io_queue(&mut self, vector: Option<u16>) -> Result<(), NvmeError> {
+        let [submission, completion] = addresses(&self.io, &self.memory)?;
+        self.run_admin(&Command::create_completion_queue(
+            1, DEPTH, completion, vector,
+        ))?;
+        self.run_admin(&Command::create_submission_queue(1, DEPTH, submission))
+    }
+
+    fn too_small(&self) -> NvmeError {
+        NvmeError::Memory {
+            needed: MEMORY_SIZE,
+            size: self.memory.size(),
+        }
+    }
+
+    fn run_admin(&mut self, command: &Command) -> Result<(), NvmeError> {
+        run(
+            &mut self.admin,
+            &mut self.memory,
+            &mut self.registers,
+            command,
+        )
+    }
+
+    fn run_io(&mut self, command: &Command) -> Result<(), NvmeError> {
+        run(&mut self.io, &mut self.memory, &mut self.registers, command)
+    }
+}
+
+fn check(capabilities: u64) -> Result<(), NvmeError> {
+    let lacks = |what| Err(NvmeError::Unable { what, capabilities });
+    if capabilities == u64::MAX {
+        return Err(NvmeError::Gone);
+    }
+    if (capabilities & 0xffff) + 1 < DEPTH.into() {
+        return lacks("queues of that depth");
+    }
+    if capabilities >> 37 & 1 == 0 {
+        return lacks("NVM command set");
+    }
+    if capabilities >> 48 & 0xf != 0 {
+        return lacks("4 KB pages");
+    }
+    Ok(())
+}
+
+fn addresses<M: DmaMemory>(queue: &QueuePair, memory: &M) -> Result<[BusAddr; 2], NvmeError> {
+    queue.bus(memory).ok_or(NvmeError::Memory {
+        needed: MEMORY_SIZE,
+        size: memory.size(),
+    })
+}
+
+/// Waits for the status; a fatal one is an error unless a reset clears it.
+fn wait<R: RegisterAccess>(
+    registers: &mut R,
+    what: &'static str,
+    milliseconds: u32,
+    done: impl Fn(u32) -> bool,
+) -> Result<(), NvmeError> {
+    let mut status = 0;
+    for _ in 0..=milliseconds / POLL_MS {
+        status = registers.read32(STATUS);
+        if status == u32::MAX {
+            return Err(NvmeError::Gone);
+        }
+        if done(status) {
+            let fatal = status & FATAL != 0 && what != "reset";
+            return if fatal {
+                Err(NvmeError::Fatal { status })
+            } else {
+                Ok(())
+            };
+        }
+        registers.pause(POLL_MS);
+    }
+    Err(NvmeError::Timeout {
+        what,
+        milliseconds,
+        status,
+    })
+}
+
+/// One command from submission to completion.
+fn run<R: RegisterAccess, M: DmaMemory>(
+    queue: &mut QueuePair,
+    memory: &mut M,
+    registers: &mut R,
+    command: &Command,
+) -> Result<(), NvmeError> {
+    let expected = queue.submit(memory, registers, command);
+    for _ in 0..COMMAND_MS / POLL_MS {
+        if let Some(completion) = queue.poll(memory, registers) {
+            return judge(command.opcode, &completion, expected);
+        }
+        let status = registers.read32(STATUS);
+        if status == u32::MAX {
+            return Err(NvmeError::Gone);
+        }
+        if status & FATAL != 0 {
+            return Err(NvmeError::Fatal { status });
+        }
+        registers.pause(POLL_MS);
+    }
+    let status = registers.read32(STATUS);
+    Err(NvmeError::Timeout {
+        what: "completion",
+        milliseconds: COMMAND_MS,
+        status,
+    })
+}
+
+fn judge(opcode: Opcode, completion: &Completion, expected: u16) -> Result<(), NvmeError> {
+    if completion.id != expected {
+        return Err(NvmeError::Stray {
+            got: completion.id,
+            queue: completion.queue,
+            expected,
+        });
+    }
+    if completion.status != 0 {
+        let (kind, code) = (completion.kind(), completion.code());
+        return Err(NvmeError::Failed { opcode, kind, code });
+    }
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! The ledger: which partition owns which region, and how many mappings hold it.
+//!
+//! Ownership and pins are counted per region: one atomic addition for a run of
+//! any length. Which frames the pins are for is not stored here: the TCE tables
+//! say that exactly.
+//!
+//! A region changes owner only through its closing gate: [`Ledger::close`]
+//! admits no new pin, [`Ledger::reclaim`] succeeds once the last is gone.
+
+mod counts;
+mod dirty;
+mod gate;
+mod holdings;
+mod region;
+mod release;
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+
+pub use counts::RegionCounts;
+pub use gate::{Gate, GateError};
+pub use holdings::{Holdings, PinError, Pins, ScatteredPins};
+pub use region::{Region, RegionInfo};
+pub use release::{Releaser, Tally};
+
+use crate::addr::HostAddr;
+use crate::seam::Interrupts;
+use crate::seam::sync::Lock;
+
+/// Most regions that one owner can have.
+pub const REGIONS_PER_OWNER: usize = 256;
+
+/// Regions start and end at multiples of `1 << FRAME_SHIFT` bytes.
+pub const FRAME_SHIFT: u32 = 12;
+
+/// Who owns a region: a partition's number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct OwnerId(pub u32);
+
+/// Contiguous host memory that nobody owns any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use = "memory that is not granted again is lost"]
+pub struct FreeMemory {
+    /// First address.
+    pub start: HostAddr,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// Why the ledger did not change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// A region of no bytes.
+    #[error("region at {0:#x} has no bytes")]
+    Empty(HostAddr),
+    /// Not whole frames.
+    #[error("region at {start:#x} of {bytes:#x} bytes is not whole 4K frames")]
+    Misaligned {
+        /// First address.
+        start: HostAddr,
+        /// Bytes.
+        bytes: u64,
+    },
+    /// The end is beyond 2^64.
+    #[error("region at {start:#x} of {bytes:#x} bytes ends beyond 2^64")]
+    Overflow {
+        /// First address.
+        start: HostAddr,
+        /// Bytes.
+        bytes: u64,
+    },
+    /// Some of it is owned already.
+    #[error("region at {start:#x} overlaps the region at {other:#x} of partition {}", owner.0)]
+    Overlap {
+        /// First address asked for.
+        start: HostAddr,
+        /// First address of the region in the way.
+        other: HostAddr,
+        /// Its owner.
+        owner: OwnerId,
+    },
+    /// A dirty granule is 2^12 to 2^30 bytes.
+    #[error("a dirty granule of 2^{0} bytes: 2^12 to 2^30 are possible")]
+    Granule(u32),
+    /// The owner has the largest number of regions.
+    #[error("partition {} has {REGIONS_PER_OWNER} regions already", .0.0)]
+    TooManyRegions(OwnerId),
+    /// No memory for the dirty map.
+    #[error("no memory for a dirty map of {0} bytes")]
+    NoMemory(u64),
+    /// No region of this owner starts there.
+    #[error("no region of this partition starts at {0:#x}")]
+    NoRegion(HostAddr),
+    /// The region must be closed first.
+    #[error("the region at {0:#x} is open")]
+    Open(HostAddr),
+    /// Mappings hold the region.
+    #[error("{pins} mappings hold the region at {start:#x}")]
+    Pinned {
+        /// First address.
+        start: HostAddr,
+        /// How many.
+        pins: u64,
+    },
+    /// The pins of the region did not add up once: it is never given away.
+    #[error("the pin count of the region at {0:#x} is broken")]
+    Broken(HostAddr),
+    /// The number is taken.
+    #[error("partition {} exists", .0.0)]
+    OwnerExists(OwnerId),
+}
+
+/// The machine's regions. Control paths only: hot paths use [`Holdings`].
+pub struct Ledger<I: Interrupts> {
+    books: Lock<Books, I>,
+}
+
+#[derive(Default)]
+struct Books {
+    owners: BTreeSet<OwnerId>,
+    // Start of a region to its last byte and owner.
+    regions: BTreeMap<HostAddr, (HostAddr, OwnerId)>,
+}
+
+impl Books {
+    fn overlap(&self, start: HostAddr, last: HostAddr) -> Option<(HostAddr, OwnerId)> {
+        let (&other, &(end, owner)) = self.regions.range(..=last).next_back()?;
+        (end >= start).then_some((other, owner))
+    }
+}
+
+impl<I: Interrupts> Default for Ledger<I> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<I: Interrupts> Ledger<I> {
+    /// A ledger in which nobody owns anything.
+    pub fn new() -> Self {
+        Self {
+            books: Lock::new(Books::default()),
+        }
+    }
+
+    /// A new owner without regions.
+    pub fn add_owner(&self, owner: OwnerId) -> Result<Arc<Holdings<I>>, LedgerError> {
+        if !self.books.lock().owners.insert(owner) {
+            return Err(LedgerError::OwnerExists(owner));
+        }
+        Ok(Arc::new(Holdings::new(owner)))
+    }
+
+    /// Gives `bytes` at `start` to the owner of `holdings`. Its dirty map has a
+    /// byte for each `1 << granule` bytes.
+    pub fn grant(
+        &self,
+        holdings: &Holdings<I>,
+        start: HostAddr,
+        bytes: u64,
+        granule: u32,
+    ) -> Result<(), LedgerError> {
+        let region = Region::new(start, bytes, granule)?;
+        let mut books = self.books.lock();
+        Self::enter(&mut books, holdings, region)
+    }
+
+    fn enter(books: &mut Books, holdings: &Holdings<I>, region: Region) -> Result<(), LedgerError> {
+        let (start, last) = (region.start(), region.last());
+        if let Some((other, owner)) = books.overlap(start, last) {
+            return Err(LedgerError::Overlap {
+                start,
+                other,
+                owner,
+            });
+        }
+        holdings.insert(region)?;
+        books.regions.insert(start, (last, holdings.owner()));
+        Ok(())
+    }
+
+    /// Closes the gate of the region at `start`: no new pin is admitted. Returns
+    /// how many mappings still hold it.
+    pub fn close(&self, holdings: &Holdings<I>, start: HostAddr) -> Result<u64, LedgerError> {
+        holdings.with_region(start, |region| region.gate().close())
+    }
+
+    /// Opens the gate again.
+    pub fn reopen(&self, holdings: &Holdings<I>, start: HostAddr) -> Result<(), LedgerError> {
+        holdings.with_region(start, |region| region.gate().reopen())
+    }
+
+    /// Takes a closed region back that no mapping holds.
+    pub fn reclaim(
+        &self,
+        holdings: &Holdings<I>,
+        start: HostAddr,
+    ) -> Result<FreeMemory, LedgerError> {
+        let mut books = self.books.lock();
+        let region = holdings.remove(start)?;
+        books.regions.remove(&start);
+        Ok(FreeMemory {
+            start,
+            bytes: region.bytes(),
+        })
+    }
+
+    /// Moves a closed region that no mapping holds from one owner to another,
+    /// open, with no page dirty. Nothing changes if that fails.
+    pub fn transfer(
+        &self,
+        from: &Holdings<I>,
+        to: &Holdings<I>,
+        start: HostAddr,
+    ) -> Result<(), LedgerError> {
+        let mut books = self.books.lock();
+        if to.is_full() {
+            return Err(LedgerError::TooManyRegions(to.owner()));
+        }
+        let region = from.remove(start)?;
+        region.renew();
+        books.regions.remove(&start);
+        Self::enter(&mut books, to, region)
+    }
+
+    /// Who owns the byte at `host`.
+    pub fn owner_of(&self, host: HostAddr) -> Option<OwnerId> {
+        self.books
+            .lock()
+            .overlap(host, host)
+            .map(|(_, owner)| owner)
+    }
+}

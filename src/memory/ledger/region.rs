@@ -1,0 +1,120 @@
+//! One region: where it is, what holds it, what was written.
+
+use super::dirty::DirtyMap;
+use super::gate::Gate;
+use super::{FRAME_SHIFT, LedgerError};
+use crate::addr::HostAddr;
+
+/// A contiguous piece of host memory with one owner.
+#[derive(Debug)]
+pub struct Region {
+    start: HostAddr,
+    bytes: u64,
+    gate: Gate,
+    dirty: DirtyMap,
+}
+
+/// A region's state at one moment, for people.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RegionInfo {
+    /// First address.
+    pub start: HostAddr,
+    /// Bytes.
+    pub bytes: u64,
+    /// Mappings that hold it.
+    pub pins: u64,
+    /// Whether its gate is closed.
+    pub closing: bool,
+    /// Log2 of the bytes of a dirty granule.
+    pub granule: u32,
+}
+
+impl Region {
+    /// An open, clean region.
+    pub(super) fn new(start: HostAddr, bytes: u64, granule: u32) -> Result<Self, LedgerError> {
+        if bytes == 0 {
+            return Err(LedgerError::Empty(start));
+        }
+        if !start.is_aligned(FRAME_SHIFT) || !HostAddr::new(bytes).is_aligned(FRAME_SHIFT) {
+            return Err(LedgerError::Misaligned { start, bytes });
+        }
+        if start.checked_add(bytes - 1).is_none() {
+            return Err(LedgerError::Overflow { start, bytes });
+        }
+        if !(FRAME_SHIFT..=30).contains(&granule) {
+            return Err(LedgerError::Granule(granule));
+        }
+        Ok(Self {
+            start,
+            bytes,
+            gate: Gate::new(),
+            dirty: DirtyMap::new(bytes, granule)?,
+        })
+    }
+
+    /// First address.
+    #[inline]
+    pub fn start(&self) -> HostAddr {
+        self.start
+    }
+
+    /// Bytes.
+    #[inline]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Last address.
+    #[inline]
+    pub fn last(&self) -> HostAddr {
+        HostAddr::new(self.start.get().wrapping_add(self.bytes - 1))
+    }
+
+    /// Bytes from the region's start to `host`, if it is inside.
+    #[inline]
+    pub fn offset(&self, host: HostAddr) -> Option<u64> {
+        let offset = host.get().wrapping_sub(self.start.get());
+        (offset < self.bytes).then_some(offset)
+    }
+
+    /// Its pins.
+    #[inline]
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Marks the `bytes` bytes at `offset` as written by a device; both inside.
+    #[inline]
+    pub(super) fn mark(&self, offset: u64, bytes: u64) {
+        self.dirty.mark(offset, bytes);
+    }
+
+    pub(super) fn is_dirty(&self, offset: u64) -> bool {
+        self.dirty.is_marked(offset)
+    }
+
+    pub(super) fn take_dirty(&self, mut dirty: impl FnMut(HostAddr, u32)) {
+        self.dirty.take(|offset| {
+            dirty(
+                HostAddr::new(self.start.get().wrapping_add(offset)),
+                self.dirty.granule(),
+            )
+        });
+    }
+
+    /// As for a new owner: open and clean. Nothing holds the region.
+    pub(super) fn renew(&self) {
+        self.dirty.take(|_| ());
+        self.gate.reopen();
+    }
+
+    pub(super) fn info(&self) -> RegionInfo {
+        RegionInfo {
+            start: self.start,
+            bytes: self.bytes,
+            pins: self.gate.pins(),
+            closing: self.gate.is_closed(),
+            granule: self.dirty.granule(),
+        }
+    }
+}

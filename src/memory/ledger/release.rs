@@ -1,0 +1,149 @@
+//! Pages one by one, in any order: as long as they stay in one region, each
+//! costs a range check and a count, and the region's counter is touched once.
+
+use alloc::vec::Vec;
+
+use super::counts::RegionCounts;
+use super::holdings::index_of;
+use super::region::Region;
+use crate::addr::HostAddr;
+use crate::seam::Interrupts;
+use crate::seam::sync::ReadGuard;
+
+/// Consecutive pages of one region.
+struct Run<'a, I: Interrupts> {
+    regions: ReadGuard<'a, Vec<Region>, I>,
+    index: usize,
+    count: u64,
+}
+
+impl<'a, I: Interrupts> Run<'a, I> {
+    #[inline]
+    fn new(regions: ReadGuard<'a, Vec<Region>, I>) -> Self {
+        Self {
+            regions,
+            index: 0,
+            count: 0,
+        }
+    }
+
+    /// Counts the page at `host` and returns its offset; `finish` gets region
+    /// and count when another region begins.
+    #[inline]
+    fn step(&mut self, host: HostAddr, finish: impl FnOnce(&Region, u64)) -> Option<u64> {
+        let offset = self
+            .regions
+            .get(self.index)
+            .and_then(|region| region.offset(host));
+        if let Some(offset) = offset {
+            self.count = self.count.wrapping_add(1);
+            return Some(offset);
+        }
+        self.change(host, finish)
+    }
+
+    #[cold]
+    fn change(&mut self, host: HostAddr, finish: impl FnOnce(&Region, u64)) -> Option<u64> {
+        self.finish(finish);
+        let Some(index) = index_of(&self.regions, host) else {
+            debug_assert!(false, "pinned page {host:#x} is in no region");
+            return None;
+        };
+        self.index = index;
+        self.count = 1;
+        self.regions
+            .get(index)
+            .and_then(|region| region.offset(host))
+    }
+
+    #[inline]
+    fn finish(&mut self, finish: impl FnOnce(&Region, u64)) {
+        if self.count != 0 {
+            if let Some(region) = self.regions.get(self.index) {
+                finish(region, self.count);
+            }
+            self.count = 0;
+        }
+    }
+
+    #[inline]
+    fn mark(&self, offset: u64, page_shift: u32) {
+        if let Some(region) = self.regions.get(self.index) {
+            region.mark(offset, 1 << page_shift);
+        }
+    }
+}
+
+/// Removes the pins of pages whose kill is complete.
+pub struct Releaser<'a, I: Interrupts> {
+    run: Run<'a, I>,
+    page_shift: u32,
+}
+
+impl<'a, I: Interrupts> Releaser<'a, I> {
+    #[inline]
+    pub(super) fn new(regions: ReadGuard<'a, Vec<Region>, I>, page_shift: u32) -> Self {
+        Self {
+            run: Run::new(regions),
+            page_shift,
+        }
+    }
+
+    /// Removes one pin of the page at `host`, which a device may have written
+    /// if `wrote`. The pin may go as late as when this is dropped.
+    #[inline]
+    pub fn release(&mut self, host: HostAddr, wrote: bool) {
+        if let Some(offset) = self.run.step(host, unpin)
+            && wrote
+        {
+            self.run.mark(offset, self.page_shift);
+        }
+    }
+}
+
+fn unpin(region: &Region, pins: u64) {
+    region.gate().unpin(pins);
+}
+
+impl<I: Interrupts> Drop for Releaser<'_, I> {
+    #[inline]
+    fn drop(&mut self) {
+        self.run.finish(unpin);
+    }
+}
+
+/// Counts pages by region, for a release after a kill: for pages that no table
+/// entry remembers until then.
+pub struct Tally<'a, I: Interrupts> {
+    run: Run<'a, I>,
+    page_shift: u32,
+}
+
+impl<'a, I: Interrupts> Tally<'a, I> {
+    #[inline]
+    pub(super) fn new(regions: ReadGuard<'a, Vec<Region>, I>, page_shift: u32) -> Self {
+        Self {
+            run: Run::new(regions),
+            page_shift,
+        }
+    }
+
+    /// Counts the page at `host` into `counts`, and marks it if `wrote`.
+    #[inline]
+    pub fn count(&mut self, counts: &mut RegionCounts, host: HostAddr, wrote: bool) {
+        if let Some(offset) = self
+            .run
+            .step(host, |region, count| counts.add(region.start(), count))
+            && wrote
+        {
+            self.run.mark(offset, self.page_shift);
+        }
+    }
+
+    /// Completes `counts`.
+    #[inline]
+    pub fn finish(mut self, counts: &mut RegionCounts) {
+        self.run
+            .finish(|region, count| counts.add(region.start(), count));
+    }
+}

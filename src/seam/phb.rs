@@ -1,0 +1,124 @@
+//! What the engine asks of a PCI host bridge, PE by PE.
+
+use core::fmt;
+
+use crate::addr::{BusAddr, HostAddr};
+
+/// A partitionable endpoint: which PHB, and the PE's number there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PeId {
+    /// Index of the PHB, in the platform's own order.
+    pub phb: u16,
+    /// Number of the PE in its PHB, from 0.
+    pub pe: u16,
+}
+
+impl fmt::Display for PeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PE {}:{:#x}", self.phb, self.pe)
+    }
+}
+
+/// Which of a PE's two translation validation entries; bit 59 of the PCI
+/// address selects it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum TveSelect {
+    /// TVE#0, addresses from 0.
+    Low,
+    /// TVE#1, addresses from 1 << 59.
+    High,
+}
+
+/// A TCE table as a PHB is told of it (OPAL call 44, or a TVE).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DmaTable {
+    /// Root table, aligned to its size.
+    pub root: HostAddr,
+    /// Levels, 1 to 5.
+    pub levels: u32,
+    /// Log2 of the bytes of one table, 12 to 42.
+    pub level_shift: u32,
+    /// Log2 of the bytes of one IO page.
+    pub page_shift: u32,
+}
+
+/// What a TCE kill has to cover.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KillScope {
+    /// `pages` IO pages of `1 << page_shift` bytes from `bus`.
+    Pages {
+        /// First address, as the device uses it.
+        bus: BusAddr,
+        /// Number of IO pages.
+        pages: u64,
+        /// Log2 of the bytes of one IO page.
+        page_shift: u32,
+    },
+    /// All translations of the PE.
+    Pe,
+    /// All translations of the PHB.
+    All,
+}
+
+/// Which scope is right for a PHB.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KillStyle {
+    /// PHB3: pages one by one up to `limit`, the PE above it.
+    Pages {
+        /// Largest number of pages for which a page kill is cheaper.
+        limit: u64,
+    },
+    /// PHB4 and PHB5: always the PE, since a page kill may be dropped
+    /// (erratum HW560152).
+    Pe,
+    /// A PHB whose PE kill is unusable: always everything.
+    All,
+}
+
+/// Why a PHB did not do what it was asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PhbError {
+    /// It did not answer in time.
+    #[error("the PHB did not complete in time")]
+    TimedOut,
+    /// Its registers read as all ones.
+    #[error("the PHB is fenced")]
+    Fenced,
+    /// An earlier failure froze the PE; nothing was tried.
+    #[error("the PE is frozen since an earlier failure")]
+    Frozen,
+    /// Firmware refused, with this OPAL return code.
+    #[error("firmware refused with {0}")]
+    Firmware(i64),
+    /// A read back showed another value than the one written.
+    #[error("read back {0:#x}")]
+    ReadBack(u64),
+}
+
+/// A platform's PHBs. Called without any engine lock held; the per-PHB lock is
+/// the implementation's.
+pub trait PhbPort {
+    /// The kind of kill that is right for the PHB of `pe`.
+    fn kill_style(&self, pe: PeId) -> KillStyle;
+
+    /// Invalidates cached translations of `pe` and waits until that is done and
+    /// DMA reads that used them are over. `Ok` means: no later DMA uses an
+    /// entry that was replaced before the caller's last barrier.
+    fn kill(&self, pe: PeId, scope: KillScope) -> Result<(), PhbError>;
+
+    /// Stops MMIO and DMA of `pe`.
+    fn freeze(&self, pe: PeId) -> Result<(), PhbError>;
+
+    /// Clears a freeze of `pe` and its recorded error.
+    fn clear_freeze(&self, pe: PeId) -> Result<(), PhbError>;
+
+    /// Points a TVE of `pe` at `table`, or disables it, and reads it back.
+    fn set_tve(&self, pe: PeId, tve: TveSelect, table: Option<&DmaTable>) -> Result<(), PhbError>;
+
+    /// Turns bus mastering of all functions of `pe` off and reads it back: the
+    /// completion of the read pushes posted writes.
+    fn bus_master_off(&self, pe: PeId) -> Result<(), PhbError>;
+
+    /// Resets all functions of `pe` and waits until they are ready.
+    fn reset_functions(&self, pe: PeId) -> Result<(), PhbError>;
+}

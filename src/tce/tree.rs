@@ -1,0 +1,309 @@
+//! The tree of tables behind a TVE, from the root to the leaves.
+//!
+//! Levels below the root exist only where something is mapped. The second half
+//! of each table above the leaves counts, per child, the entries in use: a
+//! child whose count is 0 can be unlinked without scanning it. The hardware
+//! never reads that half.
+
+use super::chain::Tables;
+use super::entry;
+use super::segments::Segments;
+use super::shape::TableShape;
+use super::window::{Slot, SlotRange};
+use crate::addr::HostAddr;
+use crate::seam::TableMemory;
+
+/// The entry of the table above that leads to a table, and its count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Parent {
+    table: HostAddr,
+    index: usize,
+}
+
+/// A leaf, and where in it a slot is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Leaf {
+    /// The leaf's table.
+    pub table: HostAddr,
+    /// Index of the slot in it.
+    pub index: usize,
+    parent: Option<Parent>,
+}
+
+/// Where a slot is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Position {
+    /// In a leaf.
+    In(Leaf),
+    /// Nowhere: no table up to this slot, which may be beyond the range asked for.
+    Hole {
+        /// The first slot behind the hole.
+        end: Slot,
+    },
+}
+
+/// Tables that a range needs and the tree lacks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Missing {
+    /// Of the last level.
+    pub leaves: u64,
+    /// Of the levels between root and leaves.
+    pub nodes: u64,
+}
+
+/// A table tree. It has no lock and frees nothing when it is dropped: its
+/// window does both.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tree {
+    root: HostAddr,
+    shape: TableShape,
+}
+
+impl Tree {
+    /// The tree of `shape` below `root`, whose frame of `shape.frame_shift(0)`
+    /// is all zero.
+    pub const fn new(root: HostAddr, shape: TableShape) -> Self {
+        Self { root, shape }
+    }
+
+    /// The root table.
+    pub const fn root(&self) -> HostAddr {
+        self.root
+    }
+
+    /// The shape.
+    pub const fn shape(&self) -> TableShape {
+        self.shape
+    }
+
+    /// Where `slot` is.
+    #[inline]
+    pub fn find<M: TableMemory>(&self, memory: &M, slot: Slot) -> Position {
+        let mut table = self.root;
+        let mut parent = None;
+        for level in 0..self.shape.levels() - 1 {
+            let index = self.shape.index(slot, level);
+            let bits = memory.load(table, index);
+            if bits == 0 {
+                let below = (1 << self.shape.entry_bits(level)) - 1;
+                return Position::Hole {
+                    end: Slot::new((slot.get() | below).wrapping_add(1)),
+                };
+            }
+            parent = Some(Parent { table, index });
+            table = entry::address(bits);
+        }
+        Position::In(Leaf {
+            table,
+            index: self.shape.leaf_index(slot),
+            parent,
+        })
+    }
+
+    /// The parts of `range`, each in one leaf or in none.
+    #[inline]
+    pub fn segments<'a, M: TableMemory>(
+        &'a self,
+        memory: &'a M,
+        range: SlotRange,
+    ) -> Segments<'a, M> {
+        Segments::new(self, memory, range)
+    }
+
+    /// The entry of `slot`, 0 if no table has it.
+    #[inline]
+    pub fn load<M: TableMemory>(&self, memory: &M, slot: Slot) -> u64 {
+        match self.find(memory, slot) {
+            Position::In(leaf) => memory.load(leaf.table, leaf.index),
+            Position::Hole { .. } => 0,
+        }
+    }
+
+    /// How many tables `range` needs that do not exist.
+    pub fn missing<M: TableMemory>(&self, memory: &M, range: SlotRange) -> Missing {
+        let mut missing = Missing::default();
+        if self.shape.levels() == 1 {
+            return missing;
+        }
+        let leaf_bits = self.shape.index_bits();
+        let last = range.end().get() - 1;
+        let mut slot = range.first().get();
+        let mut previous: Option<u64> = None;
+        loop {
+            let present = self.present_levels(memory, Slot::new(slot));
+            for level in present..self.shape.levels() {
+                // The table on this level covers what one entry above it does.
+                let covers = self.shape.entry_bits(level - 1);
+                if previous.is_none_or(|before| before >> covers != slot >> covers) {
+                    if self.shape.is_leaf(level) {
+                        missing.leaves += 1;
+                    } else {
+                        missing.nodes += 1;
+                    }
+                }
+            }
+            previous = Some(slot);
+            match ((slot >> leaf_bits) + 1) << leaf_bits {
+                next if next <= last => slot = next,
+                _ => return missing,
+            }
+        }
+    }
+
+    /// Levels of tables that exist on the way to `slot`, the root included.
+    fn present_levels<M: TableMemory>(&self, memory: &M, slot: Slot) -> u32 {
+        let mut table = self.root;
+        for level in 0..self.shape.levels() - 1 {
+            let bits = memory.load(table, self.shape.index(slot, level));
+            if bits == 0 {
+                return level + 1;
+            }
+            table = entry::address(bits);
+        }
+        self.shape.levels()
+    }
+
+    /// The leaf of `slot`, made from `spare` where tables are missing. `None`,
+    /// with at most empty tables added, if `spare` has too few.
+    ///
+    /// The spare tables were zeroed before a barrier that this thread has
+    /// passed, so that a PHB finds no garbage in them.
+    pub fn ensure<M: TableMemory>(
+        &self,
+        memory: &M,
+        slot: Slot,
+        spare: &mut Tables,
+    ) -> Option<Leaf> {
+        let mut table = self.root;
+        let mut parent: Option<Parent> = None;
+        for level in 0..self.shape.levels() - 1 {
+            let index = self.shape.index(slot, level);
+            let bits = memory.load(table, index);
+            let child = if bits != 0 {
+                entry::address(bits)
+            } else {
+                let chain = if self.shape.is_leaf(level + 1) {
+                    &mut spare.leaves
+                } else {
+                    &mut spare.nodes
+                };
+                let child = chain.pop(memory)?;
+                memory.store(table, index, entry::indirect(child));
+                self.add_used(memory, parent, 1);
+                child
+            };
+            parent = Some(Parent { table, index });
+            table = child;
+        }
+        Some(Leaf {
+            table,
+            index: self.shape.leaf_index(slot),
+            parent,
+        })
+    }
+
+    /// Counts `entries` of `leaf` that came into use.
+    #[inline]
+    pub fn used<M: TableMemory>(&self, memory: &M, leaf: &Leaf, entries: u64) {
+        self.add_used(memory, leaf.parent, entries);
+    }
+
+    /// Counts `entries` of `leaf` that became empty; whether all are, if the
+    /// leaf can be unlinked at all.
+    #[inline]
+    pub fn emptied<M: TableMemory>(&self, memory: &M, leaf: &Leaf, entries: u64) -> bool {
+        self.sub_used(memory, leaf.parent, entries) == Some(0)
+    }
+
+    #[inline]
+    fn add_used<M: TableMemory>(&self, memory: &M, parent: Option<Parent>, entries: u64) {
+        if let Some(parent) = parent {
+            let at = self.count_index(parent);
+            let count = memory.load(parent.table, at);
+            memory.store(parent.table, at, count.wrapping_add(entries));
+        }
+    }
+
+    #[inline]
+    fn sub_used<M: TableMemory>(
+        &self,
+        memory: &M,
+        parent: Option<Parent>,
+        entries: u64,
+    ) -> Option<u64> {
+        let parent = parent?;
+        let at = self.count_index(parent);
+        let count = memory.load(parent.table, at).wrapping_sub(entries);
+        memory.store(parent.table, at, count);
+        Some(count)
+    }
+
+    #[inline]
+    fn count_index(&self, parent: Parent) -> usize {
+        self.shape.entries().wrapping_add(parent.index)
+    }
+
+    /// Unlinks the leaf of `slot` and each table above it that becomes empty,
+    /// and adds them to `retired`, if the leaf exists and no entry is in use.
+    /// They may be freed only after a kill that started later.
+    pub fn unlink_if_empty<M: TableMemory>(&self, memory: &M, slot: Slot, retired: &mut Tables) {
+        let mut path: [Option<Parent>; 4] = [None; 4];
+        let mut table = self.root;
+        for (level, step) in (0..self.shape.levels() - 1).zip(&mut path) {
+            let index = self.shape.index(slot, level);
+            let bits = memory.load(table, index);
+            if bits == 0 {
+                return;
+            }
+            *step = Some(Parent { table, index });
+            table = entry::address(bits);
+        }
+        let mut chain = &mut retired.leaves;
+        let mut freed = 0;
+        for depth in (0..path.len()).rev() {
+            let Some(parent) = path[depth] else { continue };
+            if self.sub_used(memory, Some(parent), freed) != Some(0) {
+                return;
+            }
+            let child = entry::address(memory.load(parent.table, parent.index));
+            memory.store(parent.table, parent.index, 0);
+            chain.push(memory, child);
+            chain = &mut retired.nodes;
+            freed = 1;
+        }
+    }
+
+    /// Unlinks all tables below the root into `retired`, as they are: with all
+    /// leaves empty. Visits tables that exist only.
+    pub fn dismantle<M: TableMemory>(&self, memory: &M, retired: &mut Tables) {
+        self.dismantle_below(memory, self.root, 0, retired);
+    }
+
+    fn dismantle_below<M: TableMemory>(
+        &self,
+        memory: &M,
+        table: HostAddr,
+        level: u32,
+        retired: &mut Tables,
+    ) {
+        if self.shape.is_leaf(level) {
+            return;
+        }
+        for index in 0..self.shape.entries() {
+            let bits = memory.load(table, index);
+            if bits == 0 {
+                continue;
+            }
+            let child = entry::address(bits);
+            self.dismantle_below(memory, child, level + 1, retired);
+            memory.store(table, index, 0);
+            memory.store(table, self.shape.entries() + index, 0);
+            let chain = if self.shape.is_leaf(level + 1) {
+                &mut retired.leaves
+            } else {
+                &mut retired.nodes
+            };
+            chain.push(memory, child);
+        }
+    }
+}

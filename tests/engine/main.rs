@@ -1,0 +1,11 @@
+//! The TCE engine against models: property tests, rows of the requirements,
+//! defects that must be impossible, bad input, failures, threads.
+
+mod support;
+
+mod bad_input;
+mod defects;
+mod faults;
+mod features;
+mod property;
+mod threads;

@@ -1,0 +1,154 @@
+//! Several threads at once, on real threads.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pinion::dma::{DetachMode, DmaError, ErrorKind, Liobn, Registry};
+use pinion::sim::{PhbKind, Rng};
+use pinion::tce::{Access, PageShift, Tce};
+
+use super::support::Rig;
+
+// More than there are cores would measure the scheduler.
+const THREADS: u64 = 2;
+
+/// Maps, replaces and unmaps random pages of one window; errors may only be
+/// "busy".
+#[test]
+fn threads_in_one_window_never_lose_a_pin() {
+    for kind in [PhbKind::Phb3, PhbKind::Phb4] {
+        let rig = Rig::new(kind, PageShift::K4, 7);
+        let party = rig.party(1);
+        rig.grant(&party, 0x1000, 256);
+        let window = rig.window(&party, 0, 512 * 12, 2);
+        rig.plug(&party, &window, 0);
+        let pages = (0..512 * 12)
+            .step_by(11)
+            .map(|page| rig.bus(page))
+            .collect();
+        rig.machine().set_stray(16, vec![(0, 0)], pages);
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (rig, window) = (&rig, &window);
+                scope.spawn(move || {
+                    let mut rng = Rng::new(thread);
+                    for _ in 0..1500 {
+                        let page = rng.below(12) * 512 + rng.below(40);
+                        let frame = rng.below(200);
+                        let pages = 1 + rng.below(20);
+                        let host = rig.host(0x1000 + frame);
+                        let result = match rng.below(4) {
+                            0 => rig.engine.map(
+                                window,
+                                rig.bus(page),
+                                host,
+                                pages,
+                                Access::ReadWrite,
+                            ),
+                            1 => {
+                                let list =
+                                    [Tce::new(host, Access::Read).unwrap(), Tce::NONE, Tce::NONE];
+                                rig.engine.remap(window, rig.bus(page), &list)
+                            }
+                            _ => rig.engine.unmap(window, rig.bus(page), pages).map(|_| ()),
+                        };
+                        if let Err(error) = result {
+                            assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+                        }
+                    }
+                });
+            }
+        });
+        rig.check(&[&*window]);
+        let left = party.holdings.region(0).unwrap().pins;
+        assert_eq!(rig.engine.clear(&window), Ok(left));
+        rig.check(&[&*window]);
+        rig.engine.remove(&window, DetachMode::Reset).unwrap();
+        assert_eq!((rig.machine().table_bytes(), party.quota.used()), (0, 0));
+    }
+}
+
+/// F10, A25.
+#[test]
+fn a_window_is_removed_while_threads_use_it() {
+    for round in 0..20 {
+        let rig = Rig::new(PhbKind::Phb4, PageShift::K64, round);
+        let party = rig.party(1);
+        rig.grant(&party, 0x1000, 64);
+        let registry = Registry::default();
+        let liobn = Liobn(0x8000_0001);
+        let window = rig.window(&party, 0, 4096, 2);
+        rig.plug(&party, &window, 0);
+        registry.insert(liobn, window).unwrap();
+        let started = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for thread in 0..2 {
+                let (rig, registry, started) = (&rig, &registry, &started);
+                scope.spawn(move || {
+                    let mut rng = Rng::new(round * 2 + thread);
+                    loop {
+                        let window = match registry.find(liobn) {
+                            Ok(window) => window,
+                            Err(error) => return assert_eq!(error, DmaError::UnknownLiobn(liobn)),
+                        };
+                        let (page, host) =
+                            (rig.bus(rng.below(4000)), rig.host(0x1000 + rng.below(32)));
+                        let map = rig.engine.map(&window, page, host, 8, Access::ReadWrite);
+                        let unmap = rig.engine.unmap(&window, page, 8);
+                        started.store(true, Ordering::Relaxed);
+                        for error in [map.err(), unmap.err()].into_iter().flatten() {
+                            assert!(
+                                matches!(error.kind(), ErrorKind::Busy | ErrorKind::Gone),
+                                "{error}"
+                            );
+                        }
+                    }
+                });
+            }
+            while !started.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+            let window = registry.forget(liobn).unwrap();
+            rig.engine.remove(&window, DetachMode::Reset).unwrap();
+        });
+        assert_eq!(rig.machine().violations(), []);
+        assert_eq!((rig.machine().table_bytes(), party.quota.used()), (0, 0));
+        assert_eq!(party.holdings.region(0).unwrap().pins, 0);
+    }
+}
+
+#[test]
+fn threads_in_different_windows_do_not_meet() {
+    let rig = Rig::new(PhbKind::Phb4, PageShift::K4, 3);
+    let parties: Vec<_> = (0..THREADS as u32)
+        .map(|number| rig.party(number))
+        .collect();
+    let windows: Vec<_> = (0..THREADS)
+        .map(|number| {
+            let party = &parties[number as usize];
+            rig.grant(party, 0x1000 * (number + 1), 128);
+            let window = rig.window(party, 0, 4096, 2);
+            rig.plug(party, &window, number as u16);
+            window
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for (number, window) in (0..).zip(&windows) {
+            let rig = &rig;
+            scope.spawn(move || {
+                let mut rng = Rng::new(number);
+                for _ in 0..500 {
+                    let page = rig.bus(rng.below(4000));
+                    let pages = 1 + rng.below(64);
+                    let host = rig.host(0x1000 * (number + 1));
+                    rig.engine
+                        .map(window, page, host, pages, Access::ReadWrite)
+                        .unwrap();
+                    assert_eq!(rig.engine.unmap(window, page, pages), Ok(pages));
+                }
+            });
+        }
+    });
+    for window in &windows {
+        rig.check(&[&**window]);
+    }
+}
