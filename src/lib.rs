@@ -18,6 +18,7 @@ pub mod crash;
 pub mod dma;
 pub mod drivers;
 pub mod fdt;
+pub mod irq;
 pub mod machine;
 pub mod memory;
 #[cfg(target_os = "none")]

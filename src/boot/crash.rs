@@ -5,7 +5,7 @@
 //! happens, the machine stops in a way that whoever watches it can see.
 
 use super::runtime::OPAL;
-use super::{events, runtime, terminals};
+use super::{events, interrupts, runtime, terminals};
 use crate::console::log::{self, LOG_SIZE};
 use crate::console::ring::Ring;
 use crate::cpu::{self, attn};
@@ -55,10 +55,7 @@ extern "C" fn pinion_interrupt(frame: &mut Frame) -> u64 {
         // Timers and doorbells only end the sleep: see cpu::idle.
         0x900 | 0x980 | 0xe80 => {}
         0xe60 => events::maintenance(),
-        0x500 | 0xea0 => error!(
-            "{} interrupt that nobody asked for",
-            vector_name(frame.vector)
-        ),
+        0x500 | 0xea0 => interrupts::take(),
         _ => die(frame),
     }
     u64::from(frame.uses_hsrr())

@@ -1,36 +1,16 @@
 //! What firmware wants to be noticed: events, messages, its interrupts.
 
 use super::runtime::OPAL;
-use super::{power, secondaries};
+use super::{interrupts, power, secondaries};
 use crate::cpu;
-use crate::machine::Machine;
 use crate::opal::{Event, EventBits, Reboot, Response, decode_message};
-use crate::{debug, error, info, warning};
-use core::sync::atomic::{AtomicU64, Ordering};
-use spin::Once;
+use crate::{error, info, warning};
 
 /// Ticks between two looks at firmware while nothing happens: 20 ms, so that
-/// typing feels at once, and far below any `ibm,heartbeat-ms`.
+/// typing feels at once even where a terminal has no interrupt, and far below
+/// any `ibm,heartbeat-ms`.
 fn interval() -> u64 {
     cpu::timebase_hz() / 50
-}
-
-static SOURCES: Once<alloc::vec::Vec<u32>> = Once::new();
-
-static ROUNDS: AtomicU64 = AtomicU64::new(0);
-
-/// Every so many rounds firmware's interrupt sources are served, fired or not:
-/// once a second.
-const ROUNDS_PER_SERVICE: u64 = 50;
-
-/// Takes the interrupt sources from the tree.
-pub fn init(machine: &Machine) {
-    let firmware = machine.firmware.as_ref();
-    let sources = firmware
-        .map(|firmware| firmware.interrupts.clone())
-        .unwrap_or_default();
-    debug!("firmware has {} interrupt sources", sources.len());
-    SOURCES.call_once(|| sources);
 }
 
 /// One round: sleeps a little, then serves firmware. Returns whether a
@@ -40,20 +20,12 @@ pub fn wait() -> bool {
     serve()
 }
 
-/// Serves firmware once.
+/// Serves firmware once: the interrupts of its own that have fired, and what it
+/// has to do by itself. A source that has not fired is left alone: asked for a
+/// PHB's error source, firmware would take an error as pending.
 pub fn serve() -> bool {
-    let mut events = OPAL.poll_events().unwrap_or(EventBits::empty());
-    if ROUNDS
-        .fetch_add(1, Ordering::Relaxed)
-        .is_multiple_of(ROUNDS_PER_SERVICE)
-    {
-        for &source in SOURCES.get().map_or(&[][..], |sources| sources) {
-            match OPAL.handle_interrupt(source) {
-                Ok(more) => events |= more,
-                Err(error) => debug!("interrupt {source:#x}: {error}"),
-            }
-        }
-    }
+    let mut events = interrupts::serve();
+    events |= OPAL.poll_events().unwrap_or(EventBits::empty());
     if events.contains(EventBits::MESSAGE_PENDING) {
         serve_messages();
     }

@@ -5,6 +5,7 @@ mod crash;
 mod events;
 mod handover;
 mod heap;
+pub mod interrupts;
 mod monitor;
 mod power;
 mod provoke;

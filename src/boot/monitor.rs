@@ -1,6 +1,6 @@
 //! The prompt: what a person at the console can ask for.
 
-use super::{banner, events, power, selftest};
+use super::{banner, events, interrupts, power, selftest};
 use super::{heap, runtime};
 use crate::console::line::{LineEditor, Typed};
 use crate::console::log::{self, Level};
@@ -42,6 +42,12 @@ const COMMANDS: &[Command] = &[
         arguments: "",
         what: "hardware threads and what they do",
         run: threads,
+    },
+    Command {
+        name: "interrupts",
+        arguments: "[unmask SOURCE]",
+        what: "interrupt sources and how often they fired",
+        run: interrupts,
     },
     Command {
         name: "log",
@@ -158,6 +164,14 @@ fn threads(_: &str) {
             area.pir(),
             area.wakes()
         );
+    }
+}
+
+fn interrupts(what: &str) {
+    match what.split_once(' ') {
+        None if what.is_empty() => interrupts::print(),
+        Some(("unmask", source)) => interrupts::unmask(source.trim()),
+        _ => println!("interrupts {what}: there is only interrupts, and interrupts unmask SOURCE."),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The orderly end: everything said, devices quiet, threads returned.
 
 use super::runtime::OPAL;
-use super::{handover, runtime, secondaries, terminals};
+use super::{handover, interrupts, runtime, secondaries, terminals};
 use crate::opal::{OpalError, Reboot};
 use crate::{cpu, error, info};
 
@@ -25,6 +25,7 @@ fn end(ask: impl Fn() -> Result<(), OpalError>) -> ! {
         handover::quiesce_devices(machine);
     }
     secondaries::return_all();
+    interrupts::shut_down();
     terminals::drain(DRAIN_MS);
     if let Err(error) = ask() {
         error!("{error}");

@@ -1,5 +1,6 @@
 //! All other threads: started, parked, and returned before the machine ends.
 
+use super::interrupts;
 use super::runtime::{self, OPAL};
 use crate::cpu::threads::{self, NewThread, THREAD_SHIFT};
 use crate::cpu::{self, Area, ThreadState};
@@ -63,7 +64,7 @@ pub fn start(machine: &Machine) {
     // SAFETY: the blocks are fresh, never freed, and one per PIR of the tree;
     // a PIR that the tree has twice is started once: the second time firmware
     // no longer holds it.
-    let areas = AREAS.call_once(|| unsafe { threads::publish(&new) });
+    let areas = AREAS.call_once(|| unsafe { threads::publish(&new, interrupts::open_secondary) });
     for area in areas {
         // SAFETY: the entry is made for exactly this call.
         if let Err(error) = unsafe { OPAL.start_cpu(area.pir(), threads::entry_address()) } {
@@ -103,7 +104,7 @@ pub fn run_on_all(work: threads::Work, milliseconds: u64) -> usize {
         .iter()
         .filter(|area| area.state() == ThreadState::Parked)
     {
-        if !threads::give(area, work) {
+        if !threads::give(area, work, interrupts::wake) {
             warning!("thread {:#x} is still busy", area.pir());
         }
     }
@@ -116,7 +117,7 @@ pub fn return_all() {
         .iter()
         .filter(|area| area.state() == ThreadState::Parked)
     {
-        threads::give(area, return_to_firmware);
+        threads::give(area, return_to_firmware, interrupts::wake);
     }
     let gone = wait_until(500, |area| {
         OPAL.cpu_status(area.pir())
@@ -129,6 +130,7 @@ pub fn return_all() {
 }
 
 fn return_to_firmware(area: &'static Area) {
+    interrupts::close_thread();
     threads::mark_returned(area);
     // It comes back only if firmware refuses; the thread then parks again.
     let _ = OPAL.return_cpu();

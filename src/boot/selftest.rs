@@ -19,17 +19,23 @@ const CHECKS: &[(&str, Check)] = &[
     ("clock", clock),
     ("threads", threads),
     ("maintenance", maintenance),
+    ("interrupts", super::interrupts::check::delivery_of_one),
+    ("wake-ups", super::interrupts::check::wake_ups),
     ("firmware", firmware),
     ("machine-check", machine_check),
 ];
 
+/// Checks that need somebody at the console: run by name only.
+const ATTENDED: &[(&str, Check)] = &[("typing", super::interrupts::check::typing)];
+
 /// Runs all checks, or the one of this name; returns how many failed.
 pub fn run(part: &str) -> usize {
     let (mut passed, mut failed) = (0, 0);
-    for (name, check) in CHECKS
+    let unattended = CHECKS
         .iter()
-        .filter(|(name, _)| part == "all" || part == *name)
-    {
+        .filter(|(name, _)| part == "all" || part == *name);
+    let attended = ATTENDED.iter().filter(|(name, _)| part == *name);
+    for (name, check) in unattended.chain(attended) {
         match check() {
             Ok(told) => {
                 passed += 1;
@@ -42,7 +48,8 @@ pub fn run(part: &str) -> usize {
         }
     }
     if passed + failed == 0 {
-        let names: Vec<&str> = CHECKS.iter().map(|(name, _)| *name).collect();
+        let all = CHECKS.iter().chain(ATTENDED);
+        let names: Vec<&str> = all.map(|(name, _)| *name).collect();
         println!(
             "  FAIL  no part is named {part}: there are {}",
             names.join(", ")

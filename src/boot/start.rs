@@ -2,7 +2,7 @@
 
 use super::runtime::{self, OPAL};
 use super::{
-    banner, crash, events, handover, monitor, power, provoke, secondaries, selftest, terminals,
+    banner, crash, handover, interrupts, monitor, power, provoke, secondaries, selftest, terminals,
 };
 use crate::addr::HostAddr;
 use crate::console::log::{self, Level};
@@ -11,7 +11,7 @@ use crate::machine::{Machine, MemoryMap};
 use crate::opal::{Entry, Token};
 use crate::{cpu, error, warning};
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use spin::Once;
 
 /// What the loader left in registers.
@@ -54,6 +54,9 @@ extern "C" fn pinion_start(registers: &LoaderRegisters) -> ! {
         // SAFETY: from a checked tree of this machine.
         unsafe { runtime::firmware().set(entry) };
         terminals::use_opal(0);
+        let told = (registers.opal_base, registers.opal_entry) == (entry.base, entry.address);
+        let by_firmware = told && registers.epapr_magic == EPAPR_MAGIC;
+        BY_FIRMWARE.store(by_firmware, Ordering::Relaxed);
     }
     let map = MemoryMap::read(&tree, registers.tree).and_then(|mut map| {
         let (start, end) = cpu::image_range();
@@ -78,6 +81,9 @@ const STACK_SHIFT: u32 = 18;
 
 /// What the second half of the start needs from the first.
 static TREE_AT: AtomicU64 = AtomicU64::new(0);
+/// Whether firmware itself started the image: only it leaves all three of r6, r8
+/// and r9 as `EPAPR_MAGIC` says. A kexec does not.
+static BY_FIRMWARE: AtomicBool = AtomicBool::new(false);
 static BAD_INITRD: Once<(u64, u64)> = Once::new();
 
 /// Leaves the small stack in .bss for one that is large enough for anything.
@@ -128,7 +134,7 @@ extern "C" fn start_with_memory() -> ! {
     }
     check_tokens();
     handover::quiesce_devices(machine);
-    events::init(machine);
+    interrupts::init(machine, BY_FIRMWARE.load(Ordering::Relaxed));
     secondaries::start(machine);
     banner::print_summary(machine);
     go_on(machine)

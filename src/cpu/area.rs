@@ -43,6 +43,8 @@ pub struct Area {
     pub(super) state: AtomicU32,
     /// Times that the thread left its parking loop.
     pub(super) wakes: AtomicU64,
+    /// Windows in which interrupts were taken.
+    pub(super) windows: AtomicU32,
     /// POWER8: stack pointer of the parking loop, from which `nap` returns
     /// through the system-reset vector; 0 while the thread does not nap.
     pub(super) nap_stack: u64,
@@ -109,6 +111,7 @@ pub(super) fn new(
         work: AtomicU64::new(0),
         state: AtomicU32::new(state as u32),
         wakes: AtomicU64::new(0),
+        windows: AtomicU32::new(0),
         nap_stack: 0,
     }
 }
@@ -187,6 +190,12 @@ impl Area {
     /// Hypervisor maintenance interrupts so far.
     pub fn maintenance(&self) -> u64 {
         self.maintenance.load(Ordering::Relaxed)
+    }
+
+    /// Windows in which the thread took interrupts, modulo 2^32: the number
+    /// changes each time it gets on with its work.
+    pub fn windows(&self) -> u32 {
+        self.windows.load(Ordering::Relaxed)
     }
 
     /// Times that the thread left its parking loop.

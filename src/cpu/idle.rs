@@ -9,6 +9,7 @@ use super::{Area, msr, spr};
 use crate::mtspr;
 use crate::processor::Generation;
 use core::arch::asm;
+use core::sync::atomic::Ordering;
 
 /// Puts the decrementer as far away as it goes: 2^31 - 1 ticks on POWER8, with
 /// LPCR\[LD\] a little less than 2^55.
@@ -48,6 +49,7 @@ pub(super) fn sleep_until_event() {
 
 /// Opens the window: pending interrupts are taken here and nowhere else.
 fn take_interrupts() {
+    super::area().windows.fetch_add(1, Ordering::Relaxed);
     // SAFETY: interrupts go to Pinion's own vectors, which keep all registers;
     // nothing is locked here.
     unsafe {

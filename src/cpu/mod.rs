@@ -175,6 +175,13 @@ pub fn area() -> &'static Area {
     unsafe { &*area }
 }
 
+/// The boot thread's area.
+pub fn boot_area() -> &'static Area {
+    // SAFETY: written by `init_boot_thread`, before any other Rust code ran; as
+    // in `area`.
+    unsafe { (*BOOT_AREA.0.get()).assume_init_ref() }
+}
+
 /// Whether the running thread is inside its machine-check handler.
 pub fn in_machine_check() -> bool {
     area().in_machine_check()

@@ -22,10 +22,6 @@ const AREA: u64 = 4096;
 
 const _: () = assert!(AREA + 3 * INTERRUPT_STACK + STACK <= 1 << THREAD_SHIFT);
 
-/// How often a napping POWER8 thread looks for work, in ticks: about 10 ms. A
-/// doorbell reaches only threads of its own core there.
-const NAP_TICKS: u64 = 5_120_000;
-
 /// What a thread is given to do; it runs on that thread's stack.
 pub type Work = fn(&'static Area);
 
@@ -43,12 +39,13 @@ pub fn entry_address() -> u64 {
 }
 
 /// Makes areas in the threads' memory and publishes them, so that the threads
-/// can arrive. Indices count from 1 in the order given.
+/// can arrive. Indices count from 1 in the order given. Each does `first` before
+/// it parks.
 ///
 /// # Safety
 /// Each memory is naturally aligned, used by nobody else and stays so; no PIR
 /// is the running thread's or appears twice. Called once.
-pub unsafe fn publish(threads: &[NewThread]) -> Vec<&'static Area> {
+pub unsafe fn publish(threads: &[NewThread], first: Work) -> Vec<&'static Area> {
     let mut entries = Vec::with_capacity(threads.len() + 1);
     let mut areas = Vec::with_capacity(threads.len());
     for (index, thread) in threads.iter().enumerate() {
@@ -65,6 +62,7 @@ pub unsafe fn publish(threads: &[NewThread]) -> Vec<&'static Area> {
             [stack(0), stack(1), stack(2)],
             ThreadState::Starting,
         );
+        new.work.store(first as usize as u64, Ordering::Relaxed);
         let slot = base as *mut Area;
         // SAFETY: the memory is the thread's alone and aligned; the area stays
         // for ever.
@@ -97,15 +95,12 @@ extern "C" fn pinion_secondary_start(area: *mut Area) -> ! {
     }
     super::init_control(Generation::of_pvr(super::pvr()));
     let area = super::area();
-    let naps = Generation::of_pvr(super::pvr()) == Some(Generation::Power8);
     loop {
-        area.set_state(ThreadState::Parked);
+        // A wake-up between the look and the sleep is not lost: a doorbell or
+        // an IPI stays pending, ends the sleep at once and is taken behind it.
         while area.work.load(Ordering::Acquire) == 0 {
-            if naps {
-                idle::sleep(NAP_TICKS);
-            } else {
-                idle::sleep_until_event();
-            }
+            area.set_state(ThreadState::Parked);
+            idle::sleep_until_event();
             area.wakes.fetch_add(1, Ordering::Relaxed);
         }
         area.set_state(ThreadState::Running);
@@ -117,8 +112,9 @@ extern "C" fn pinion_secondary_start(area: *mut Area) -> ! {
     }
 }
 
-/// Gives a parked thread something to do; `false` if it still has something.
-pub fn give(area: &'static Area, work: Work) -> bool {
+/// Gives a parked thread something to do and lets `wake` wake it; `false` if it
+/// still has something. Stores before are visible to the thread.
+pub fn give(area: &'static Area, work: Work, wake: impl FnOnce(&Area)) -> bool {
     let work = work as usize as u64;
     let free = area
         .work
@@ -141,9 +137,9 @@ pub fn mark_returned(area: &Area) {
     area.set_state(ThreadState::Returned);
 }
 
-/// Rings the thread's doorbell (POWER9 and later; a POWER8 thread looks by
-/// itself).
-fn wake(area: &Area) {
+/// Rings the thread's doorbell (POWER9 and later; on POWER8 one reaches only
+/// threads of its own core, and this does nothing).
+pub fn ring_doorbell(area: &Area) {
     if Generation::of_pvr(super::pvr()) == Some(Generation::Power8) {
         return;
     }

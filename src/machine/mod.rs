@@ -11,12 +11,14 @@ mod bootargs;
 mod cpus;
 mod devices;
 mod firmware;
+mod interrupts;
 mod memory;
 
 pub use bootargs::{BootArgs, ConsoleChoice, CrashAction, Unknown};
 pub use cpus::{Core, Cpus};
 pub use devices::{Phb, Uart, UartPath};
-pub use firmware::FirmwareInfo;
+pub use firmware::{FirmwareInfo, FirmwareInterrupt};
+pub use interrupts::{IcpPage, InterruptController};
 pub use memory::{MAX_RANGES, MemoryMap};
 
 use crate::fdt::Tree;
@@ -100,6 +102,8 @@ pub struct Machine {
     pub phbs: Vec<Phb>,
     /// 16550 ports.
     pub uarts: Vec<Uart>,
+    /// The interrupt controller; `None` if the tree has no usable one.
+    pub interrupts: Option<InterruptController>,
     /// Firmware; `None` without `/ibm,opal`.
     pub firmware: Option<FirmwareInfo>,
     /// What the loader asks for.
@@ -136,6 +140,7 @@ impl Machine {
             cpus,
             phbs: devices::read_phbs(tree, &mut warnings),
             uarts: devices::read_uarts(tree),
+            interrupts: interrupts::read(tree),
             firmware: FirmwareInfo::read(tree),
             bootargs,
             warnings,

@@ -49,6 +49,14 @@ access!(
     "a byte"
 );
 access!(
+    read16,
+    write16,
+    u16,
+    "lhzcix {0}, 0, {1}",
+    "sthcix {0}, 0, {1}",
+    "a 16-bit register"
+);
+access!(
     read32,
     write32,
     u32,

@@ -44,10 +44,6 @@ pub enum Reboot {
     Full,
 }
 
-/// What the external interrupt controller's XIRR says: priority and source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Xirr(pub u32);
-
 /// Longest wait for a call that answers busy, in milliseconds.
 const BUSY_LIMIT_MS: u64 = 10_000;
 
@@ -88,7 +84,7 @@ impl<R: RawOpal, W: Waiter> Opal<R, W> {
     ///
     /// # Safety
     /// As for [`RawOpal::call`].
-    unsafe fn retried(&self, token: Token, arguments: &[u64]) -> Result<i64, OpalError> {
+    pub(super) unsafe fn retried(&self, token: Token, arguments: &[u64]) -> Result<i64, OpalError> {
         let mut waited = 0;
         loop {
             // SAFETY: handed on to the caller.

@@ -10,13 +10,15 @@ mod calls_tests;
 #[cfg(target_os = "none")]
 mod enter;
 mod events;
+mod interrupts;
 mod status;
 mod token;
 
-pub use calls::{CpuStatus, Message, Opal, Reboot, Waiter, Xirr};
+pub use calls::{CpuStatus, Message, Opal, Reboot, Waiter};
 #[cfg(target_os = "none")]
 pub use enter::{Entry, Firmware};
 pub use events::{Event, EventBits, Response, decode_message};
+pub use interrupts::{XiveIrqInfo, XiveQueue};
 pub use status::{OpalError, OpalStatus};
 pub use token::Token;
 

@@ -43,6 +43,8 @@ tokens! {
     PciConfigWrite16 = 17,
     /// Writes four bytes of config space.
     PciConfigWrite32 = 18,
+    /// XICS: routes or masks a source.
+    SetXive = 19,
     /// Room in a terminal's output buffer.
     ConsoleWriteBufferSpace = 25,
     /// Starts a thread.
@@ -53,6 +55,8 @@ tokens! {
     PciReset = 49,
     /// Waits for a reset.
     PciPoll = 62,
+    /// Ends a message-signalled interrupt in a PHB3.
+    PciMsiEoi = 63,
     /// Reads from the LPC bus.
     LpcRead = 67,
     /// Writes to the LPC bus.
@@ -71,6 +75,20 @@ tokens! {
     Reboot2 = 116,
     /// Drains a terminal's output buffer.
     ConsoleFlush = 117,
+    /// XIVE: resets it, and sets its mode.
+    XiveReset = 128,
+    /// XIVE: pages and flags of a source.
+    XiveGetIrqInfo = 129,
+    /// XIVE: routes a source.
+    XiveSetIrqConfig = 131,
+    /// XIVE: gives a thread an event queue.
+    XiveSetQueueInfo = 133,
+    /// XIVE: a new source for software.
+    XiveAllocateIrq = 139,
+    /// XIVE: gives such a source back.
+    XiveFreeIrq = 140,
+    /// XIVE: waits until what was sent has arrived.
+    XiveSync = 141,
     /// Serves a hypervisor maintenance interrupt, with flags.
     HandleHmi2 = 166,
 }
