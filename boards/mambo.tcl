@@ -6,9 +6,10 @@
 #
 # From the repository's folder, after `cargo xtask image`:
 #
-#   SKIBOOT=skiboot.lid systemsim-p9 -W -f boards/mambo.tcl
+#   SKIBOOT=$PWD/skiboot.lid /opt/ibm/systemsim-p8/run/pegasus/power8 -f $PWD/boards/mambo.tcl
 #
-# (the simulator's start script sets LIB_DIR; its name differs by package).
+# That is where the POWER8 simulator's package puts its start script, which sets
+# LIB_DIR; those for POWER9 and POWER10 lie elsewhere and are used alike.
 #
 # Settings, all from the environment:
 #   SKIBOOT   firmware, skiboot.lid                        (must be set)
