@@ -6,8 +6,10 @@
 mod board;
 mod check;
 mod cli;
+mod cpio;
 mod emulator;
 mod image;
+mod kexec;
 mod pnor;
 mod process;
 mod progress;

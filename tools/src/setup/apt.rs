@@ -180,6 +180,7 @@ impl Apt {
             "Acquire::https::Timeout=20",
             "Acquire::Retries=1",
             "Acquire::Languages=none",
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
             "APT::Update::Error-Mode=any",
         ] {
             command.args(["-o", setting]);
@@ -294,10 +295,27 @@ impl Apt {
             .collect())
     }
 
+    /// The packages that `package` depends on.
+    pub fn depends(&self, package: &str) -> Result<Vec<String>> {
+        let output = process::capture(
+            self.command("apt-cache")
+                .args(["depends", package])
+                .stderr(Stdio::null()),
+            LONGEST_UPDATE,
+        )?;
+        let names = output
+            .stdout
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("Depends: "));
+        Ok(names.map(str::to_owned).collect())
+    }
+
     /// Fetches `packages` (names, or `name=version`) and unpacks them into
     /// `folder`. Nothing is installed.
     pub fn unpack(&self, packages: &[String], folder: &Path) -> Result<()> {
         let archives = self.folder.join("archives");
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make {}", folder.display()))?;
         let step = Step::start(format!("fetching {}", packages.join(" ")));
         let mut command = self.command("apt-get");
         Self::network_options(&mut command);

@@ -15,7 +15,7 @@ use anyhow::{Result, bail};
 
 use crate::process;
 use crate::workspace::Workspace;
-pub use apt::Apt;
+pub use apt::{Apt, can_unpack};
 use os_release::OsRelease;
 use version::Version;
 

@@ -8,6 +8,7 @@ use super::declaration::{Drive, Kernel};
 use super::expand::Case;
 use crate::board::Board;
 use crate::emulator::qemu::Setting;
+use crate::kexec::{self, Linux};
 use crate::trampoline::{self, Change, Entry, Trampoline};
 use crate::workspace::Workspace;
 use crate::{image, pnor};
@@ -21,14 +22,6 @@ pub struct Artefacts {
     pub linux: Result<Linux, String>,
     flash: Option<PathBuf>,
     trampoline: Option<Trampoline>,
-}
-
-/// A Linux that starts the image.
-pub struct Linux {
-    /// Its kernel.
-    pub kernel: PathBuf,
-    /// Its initrd.
-    pub initrd: PathBuf,
 }
 
 impl Artefacts {
@@ -60,9 +53,14 @@ impl Artefacts {
         } else {
             None
         };
+        let linux = if any(&|case| case.settings.kernel == Some(Kernel::Linux)) {
+            kexec::make(workspace).map_err(|error| format!("{error:#}"))
+        } else {
+            Err("no test boots Linux".to_owned())
+        };
         Ok(Self {
             image: workspace.image().to_path_buf(),
-            linux: Err("not there yet".to_owned()),
+            linux,
             flash,
             trampoline,
         })

@@ -1,0 +1,99 @@
+//! A Linux that starts the image by kexec, as petitboot does: Debian's ppc64el
+//! kernel, busybox and kexec-tools, unpacked and never installed.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::cpio::Archive;
+use crate::image::{self, read};
+use crate::setup::{Apt, can_unpack};
+use crate::workspace::Workspace;
+
+/// The Debian release whose kernel is used.
+const SUITE: &str = "trixie";
+
+/// What the kernel package depends on names the kernel of the day.
+const KERNEL: &str = "linux-image-powerpc64le";
+
+/// Programs and the library they need.
+const PROGRAMS: [&str; 3] = ["busybox-static", "kexec-tools", "libc6"];
+
+/// Unpacked files and where they go in the initrd.
+const FILES: [(&str, &str); 4] = [
+    ("usr/bin/busybox", "bin/busybox"),
+    ("usr/sbin/kexec", "sbin/kexec"),
+    (
+        "usr/lib/powerpc64le-linux-gnu/libc.so.6",
+        "lib/powerpc64le-linux-gnu/libc.so.6",
+    ),
+    ("usr/lib/powerpc64le-linux-gnu/ld64.so.2", "lib64/ld64.so.2"),
+];
+
+const INIT: &str = include_str!("init.sh");
+
+/// A kernel and the initrd for it.
+#[derive(Debug)]
+pub struct Linux {
+    /// The kernel, an ELF file.
+    pub kernel: PathBuf,
+    /// The initrd, which holds the image.
+    pub initrd: PathBuf,
+}
+
+/// Fetches what is missing and packs the image of now into the initrd.
+///
+/// # Errors
+/// The packages cannot be had here: the text says why.
+pub fn make(workspace: &Workspace) -> Result<Linux> {
+    let folder = Path::new("target/kexec");
+    let root = folder.join("root");
+    let kernel = folder.join("vmlinux");
+    // The kernel comes last: where it is, the rest is.
+    if !kernel.is_file() {
+        fetch(workspace, &root, &kernel).context("Debian's ppc64el packages cannot be had")?;
+    }
+    let mut archive = Archive::default();
+    for name in [
+        "bin",
+        "sbin",
+        "lib",
+        "lib/powerpc64le-linux-gnu",
+        "lib64",
+        "proc",
+        "sys",
+        "dev",
+    ] {
+        archive.directory(name)?;
+    }
+    archive.character_device("dev/console", 5, 1)?;
+    for (from, to) in FILES {
+        archive.file(to, 0o755, &read(&root.join(from))?)?;
+    }
+    archive.file("init", 0o755, INIT.as_bytes())?;
+    archive.file("pinion.elf", 0o644, &read(workspace.image())?)?;
+    let initrd = folder.join("initrd.cpio");
+    image::write_if_changed(&initrd, &archive.finish()?)?;
+    Ok(Linux { kernel, initrd })
+}
+
+fn fetch(workspace: &Workspace, root: &Path, kernel: &Path) -> Result<()> {
+    can_unpack()?;
+    let apt = Apt::for_unpacking(workspace, "ppc64el", &[SUITE], Some("ppc64el"))?;
+    apt.update()?;
+    let image = apt
+        .depends(KERNEL)?
+        .into_iter()
+        .find(|name| name.starts_with("linux-image-"))
+        .with_context(|| format!("{KERNEL} depends on no kernel"))?;
+    apt.unpack(&PROGRAMS.map(str::to_owned), root)?;
+    let unpacked = workspace.setup_dir().join("ppc64el/kernel");
+    apt.unpack(std::slice::from_ref(&image), &unpacked)?;
+    let version = image.trim_start_matches("linux-image-");
+    let from = unpacked.join(format!("boot/vmlinux-{version}"));
+    ensure!(from.is_file(), "{image} has no {}", from.display());
+    image::write_if_changed(kernel, &read(&from)?)?;
+    // Modules and the rest of the kernel's package are not needed.
+    let _ = std::fs::remove_dir_all(&unpacked);
+    Ok(())
+}
