@@ -6,6 +6,8 @@
 //! step from one to another goes through the table that defines it: a TCE
 //! table (bus to host) or a partition's region list (guest to host).
 
+#![forbid(unsafe_code)]
+
 use core::fmt;
 
 macro_rules! address {

@@ -21,3 +21,4 @@ pub mod memory;
 #[cfg(target_os = "none")]
 pub mod mmio;
 pub mod opal;
+pub mod processor;

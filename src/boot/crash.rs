@@ -6,16 +6,19 @@
 
 use super::runtime::OPAL;
 use super::{events, runtime, terminals};
-use crate::console::log;
+use crate::console::log::{self, LOG_SIZE};
+use crate::console::ring::Ring;
 use crate::cpu::{self, attn};
-use crate::crash::{Cause, EPITAPH_MAGIC, Epitaph, Frame, Generation, cause, vector_name};
+use crate::crash::{Cause, EPITAPH_MAGIC, Epitaph, Frame, cause, vector_name};
 use crate::machine::CrashAction;
 use crate::opal::Reboot;
+use crate::processor::Generation;
 use crate::{error, println};
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicU64, Ordering};
+use spin::Mutex;
 
 /// Where the epitaph is left; a memory dump is searched for this symbol.
 #[repr(transparent)]
@@ -27,6 +30,10 @@ unsafe impl Sync for EpitaphCell {}
 /// The epitaph.
 #[unsafe(no_mangle)]
 pub static PINION_EPITAPH: EpitaphCell = EpitaphCell(UnsafeCell::new(Epitaph::empty()));
+
+/// The last lines; a memory dump is searched for this symbol.
+#[unsafe(no_mangle)]
+pub static PINION_LOG: Mutex<Ring<LOG_SIZE>> = Mutex::new(Ring::new());
 
 /// Crashes so far, on all threads.
 static CRASHES: AtomicU64 = AtomicU64::new(0);
@@ -169,22 +176,27 @@ fn begin(frame: Option<&Frame>, text: fmt::Arguments<'_>) {
         },
         // A fault while reporting one.
         (1, _) => {
-            // SAFETY: this thread holds the locks, if anyone does, and will
-            // not go on where it took them.
-            unsafe { log::break_locks() };
+            break_locks();
             choose_sink();
             error!("a second fault while the first was reported: {text}");
             finish()
         }
         _ => attn(runtime::generation()),
     }
-    // SAFETY: whoever holds a lock was interrupted on this thread, or runs on
-    // another and at worst mixes its line with these.
+    break_locks();
+    choose_sink();
+}
+
+/// Takes the locks of whoever was interrupted, so that what follows is said.
+fn break_locks() {
+    // SAFETY: whoever holds a lock was interrupted on this thread and goes
+    // nowhere, or runs on another and at worst mixes its line with these. The
+    // machine is about to stop.
     unsafe {
-        log::break_locks();
+        log::output_lock().force_unlock();
+        PINION_LOG.force_unlock();
         super::heap::break_lock();
     }
-    choose_sink();
 }
 
 /// Inside a machine-check handler firmware is not entered: a UART, or nothing.
@@ -232,12 +244,12 @@ fn print_backtrace(from: Option<(u64, u64)>, stack: u64) {
                 .iter()
                 .any(|[low, top]| *low <= at && at + 24 <= *top)
         };
-        if at % 16 != 0 || !inside(at) {
+        if !at.is_multiple_of(16) || !inside(at) {
             break;
         }
         // SAFETY: an aligned word of one of the thread's stacks.
         let above = unsafe { *(at as *const u64) };
-        if above <= at && inside(above) || !inside(above) || above % 16 != 0 {
+        if above <= at && inside(above) || !inside(above) || !above.is_multiple_of(16) {
             break;
         }
         // SAFETY: as above.

@@ -4,7 +4,7 @@ use super::runtime::OPAL;
 use super::{power, secondaries};
 use crate::cpu;
 use crate::machine::Machine;
-use crate::opal::{Event, EventBits, Reboot, decode_message};
+use crate::opal::{Event, EventBits, Reboot, Response, decode_message};
 use crate::{debug, error, info, warning};
 use core::sync::atomic::{AtomicU64, Ordering};
 use spin::Once;
@@ -43,7 +43,10 @@ pub fn wait() -> bool {
 /// Serves firmware once.
 pub fn serve() -> bool {
     let mut events = OPAL.poll_events().unwrap_or(EventBits::empty());
-    if ROUNDS.fetch_add(1, Ordering::Relaxed) % ROUNDS_PER_SERVICE == 0 {
+    if ROUNDS
+        .fetch_add(1, Ordering::Relaxed)
+        .is_multiple_of(ROUNDS_PER_SERVICE)
+    {
         for &source in SOURCES.get().map_or(&[][..], |sources| sources) {
             match OPAL.handle_interrupt(source) {
                 Ok(more) => events |= more,
@@ -71,22 +74,14 @@ fn serve_messages() {
 }
 
 fn act(event: Event) {
-    match event {
-        Event::Shutdown { reboot: false } => power::off("firmware asks for it"),
-        Event::Shutdown { reboot: true } => power::reboot(Reboot::Normal, "firmware asks for it"),
-        Event::Epow | Event::DelayedPowerOff { .. } => {
+    match event.response() {
+        Response::PowerOff(why) => {
             error!("{event}");
-            power::off("before power is lost");
+            power::off(why);
         }
-        Event::MemoryError { .. } => {
-            error!("{event}");
-            power::off("memory has failed");
-        }
-        Event::Maintenance {
-            recovered: false, ..
-        } => error!("{event}"),
-        Event::Maintenance { .. } => warning!("{event}"),
-        Event::AsyncComplete(..) | Event::Other(_) => info!("{event}"),
+        Response::Reboot(why) => power::reboot(Reboot::Normal, why),
+        Response::Complain => warning!("{event}"),
+        Response::Tell => info!("{event}"),
     }
 }
 

@@ -17,11 +17,13 @@ static HEAP: LockedHeap = LockedHeap(Mutex::new(Heap::empty()));
 // SAFETY: `Heap` hands out distinct blocks of the layout asked for; the lock
 // keeps threads apart. Interrupts do not allocate.
 unsafe impl GlobalAlloc for LockedHeap {
+    // # Safety: as the trait says.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let block = self.0.lock().allocate_first_fit(layout);
         block.map_or(ptr::null_mut(), NonNull::as_ptr)
     }
 
+    // # Safety: as the trait says.
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         if let Some(block) = NonNull::new(block) {
             // SAFETY: the caller got the block here, with this layout.

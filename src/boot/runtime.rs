@@ -3,10 +3,10 @@
 use super::heap;
 use crate::addr::HostAddr;
 use crate::cpu;
-use crate::crash::Generation;
 use crate::machine::{Machine, MachineError, MemoryMap};
 use crate::memory::frames::{Block, FrameAllocator, FrameError};
 use crate::opal::{Firmware, Opal, Waiter};
+use crate::processor::Generation;
 use core::slice;
 use core::sync::atomic::{AtomicU64, Ordering};
 use spin::{Mutex, Once};
@@ -104,9 +104,9 @@ pub unsafe fn init_memory(map: MemoryMap) -> Result<u64, MemoryError> {
     let heap_block = frames
         .allocate(HEAP_SHIFT, None)
         .map_err(MemoryError::Heap)?;
+    let size = heap_block.size() as usize;
     // SAFETY: the block is the heap's for ever: it is never freed.
-    unsafe { heap::init(heap_block.start().get(), heap_block.size() as usize) };
-    core::mem::forget(heap_block);
+    unsafe { heap::init(heap_block.leak().get(), size) };
     drop(slot);
     MEMORY.call_once(|| map);
     Ok(plan.left_out)

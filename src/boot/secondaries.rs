@@ -44,12 +44,11 @@ pub fn start(machine: &Machine) {
             }
             match runtime::allocate(THREAD_SHIFT, Some(core.chip)) {
                 Ok(block) => {
+                    // A thread's stacks are its own for ever.
                     new.push(NewThread {
                         pir,
-                        memory: block.start(),
+                        memory: block.leak(),
                     });
-                    // A thread's stacks are its own for ever.
-                    core::mem::forget(block);
                 }
                 Err(error) => warning!("thread {pir:#x}: {error}; it is left alone"),
             }
@@ -108,7 +107,7 @@ pub fn run_on_all(work: threads::Work, milliseconds: u64) -> usize {
             warning!("thread {:#x} is still busy", area.pir());
         }
     }
-    wait_until(milliseconds, |area| threads::is_done(area))
+    wait_until(milliseconds, threads::is_done)
 }
 
 /// Gives all threads back to firmware, which wants them for a reboot.

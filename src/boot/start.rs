@@ -43,6 +43,7 @@ extern "C" fn pinion_start(registers: &LoaderRegisters) -> ! {
     runtime::start_clock();
     // SAFETY: the boot thread's first Rust code.
     unsafe { cpu::init_boot_thread(runtime::generation()) };
+    log::set_ring(&crash::PINION_LOG);
     let tree = match read_tree(registers.tree) {
         Ok(tree) => tree,
         Err(error) => {
@@ -123,8 +124,7 @@ fn go_on_with_memory(tree: u64, bad_initrd: Option<(u64, u64)>) -> ! {
         Ok(stack) => stack,
         Err(error) => give_up(format_args!("{error} for the boot thread's stack")),
     };
-    let (low, size) = (stack.start().get(), stack.size());
-    core::mem::forget(stack);
+    let (size, low) = (stack.size(), stack.leak().get());
     // SAFETY: the block is never freed; nothing on the old stack is used.
     unsafe { cpu::continue_on_stack(low, size, start_with_memory) }
 }
@@ -198,7 +198,7 @@ impl fmt::Display for NoTree {
 
 fn read_tree(at: u64) -> Result<Tree<'static>, NoTree> {
     // Real addresses have at most 56 bits; beyond, an access is a different one.
-    if at == 0 || at % 8 != 0 || at >> 56 != 0 {
+    if at == 0 || !at.is_multiple_of(8) || at >> 56 != 0 {
         return Err(NoTree::Pointer(at));
     }
     let at = HostAddr::new(at);
@@ -226,7 +226,7 @@ fn salvage_console(registers: &LoaderRegisters) {
 }
 
 fn salvage_from_tree(at: u64) -> Option<FirmwareEntry> {
-    if at == 0 || at % 8 != 0 || at >> 56 != 0 {
+    if at == 0 || !at.is_multiple_of(8) || at >> 56 != 0 {
         return None;
     }
     let at = HostAddr::new(at);

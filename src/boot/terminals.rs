@@ -57,6 +57,7 @@ struct UartRegisters {
 }
 
 impl Backend for UartRegisters {
+    // # Safety: as the trait says.
     unsafe fn read(&mut self, register: u8) -> u8 {
         match self.path {
             // SAFETY: the device tree says that a 16550 is there.
@@ -70,6 +71,7 @@ impl Backend for UartRegisters {
         }
     }
 
+    // # Safety: as the trait says.
     unsafe fn write(&mut self, register: u8, value: u8) {
         match self.path {
             // SAFETY: the device tree says that a 16550 is there.

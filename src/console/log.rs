@@ -56,6 +56,7 @@ pub const LOG_SIZE: usize = 16 * 1024;
 
 /// Where lines go besides the ring, and when they are said.
 pub struct Output {
+    ring: Option<&'static Mutex<Ring<LOG_SIZE>>>,
     sink: Option<&'static dyn ByteSink>,
     lost: u64,
     time: Option<Time>,
@@ -73,11 +74,8 @@ pub struct Time {
 /// How long a sink may take nothing before output is lost, in microseconds.
 const PATIENCE: u64 = 3_000_000;
 
-/// The ring. A memory dump is searched for this symbol.
-#[unsafe(no_mangle)]
-pub static PINION_LOG: Mutex<Ring<LOG_SIZE>> = Mutex::new(Ring::new());
-
 static OUTPUT: Mutex<Output> = Mutex::new(Output {
+    ring: None,
     sink: None,
     lost: 0,
     time: None,
@@ -114,11 +112,20 @@ impl Patience for Waiting {
     }
 }
 
+impl Output {
+    fn keep(&self, text: &str) {
+        if let Some(ring) = self.ring {
+            ring.lock().push(text.as_bytes());
+        }
+    }
+}
+
+/// The ring and the console.
 struct Both<'a>(&'a mut Output);
 
 impl Write for Both<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        PINION_LOG.lock().push(text.as_bytes());
+        self.0.keep(text);
         if let Some(sink) = self.0.sink {
             let lost = write_text(sink, text, &mut Waiting::new(self.0.time));
             self.0.lost += lost as u64;
@@ -127,13 +134,18 @@ impl Write for Both<'_> {
     }
 }
 
-struct RingOnly;
+struct RingOnly<'a>(&'a Output);
 
-impl Write for RingOnly {
+impl Write for RingOnly<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        PINION_LOG.lock().push(text.as_bytes());
+        self.0.keep(text);
         Ok(())
     }
+}
+
+/// Sets the ring that keeps what is said.
+pub fn set_ring(ring: &'static Mutex<Ring<LOG_SIZE>>) {
+    OUTPUT.lock().ring = Some(ring);
 }
 
 /// Sets the clock, for stamps and for patience.
@@ -149,7 +161,8 @@ pub fn set_sink(sink: &'static dyn ByteSink, replay: bool) {
     if !replay {
         return;
     }
-    let ring = PINION_LOG.lock();
+    let Some(ring) = output.ring else { return };
+    let ring = ring.lock();
     let (older, newer) = ring.contents();
     for piece in [older, newer] {
         let mut waiting = Waiting::new(output.time);
@@ -204,7 +217,7 @@ pub fn say(level: Level, line: fmt::Arguments<'_>) {
     let _ = if level <= self::level() {
         Both(&mut output).write_fmt(stamped)
     } else {
-        RingOnly.write_fmt(stamped)
+        RingOnly(&output).write_fmt(stamped)
     };
 }
 
@@ -221,18 +234,10 @@ pub fn flush(mut go_on: impl FnMut() -> bool) {
     while !sink.flush() && go_on() {}
 }
 
-/// For the crash path: takes the locks of whoever was interrupted, so that what
-/// follows is said.
-///
-/// # Safety
-/// No other thread holds one of the locks or waits for it to be given back, or
-/// the machine is about to stop and a garbled line is better than none.
-pub unsafe fn break_locks() {
-    // SAFETY: handed on to the caller.
-    unsafe {
-        OUTPUT.force_unlock();
-        PINION_LOG.force_unlock();
-    }
+/// For the crash path: the lock under which everything is said, so that it can
+/// be taken from whoever was interrupted.
+pub fn output_lock() -> &'static Mutex<Output> {
+    &OUTPUT
 }
 
 /// For the crash path: another sink, whatever there was.

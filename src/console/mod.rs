@@ -1,5 +1,7 @@
 //! The serial line: what is said, to whom, and what a person answers.
 
+#![forbid(unsafe_code)]
+
 pub mod line;
 pub mod log;
 pub mod ring;

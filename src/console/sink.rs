@@ -67,7 +67,7 @@ mod tests {
         fn write(&self, bytes: &[u8]) -> usize {
             let mut state = self.0.lock().unwrap();
             state.1 += 1;
-            if state.1 % 2 == 0 {
+            if state.1.is_multiple_of(2) {
                 return 0;
             }
             let taken = bytes.len().min(3);

@@ -33,6 +33,7 @@ use core::sync::atomic::AtomicPtr;
 #[unsafe(no_mangle)]
 pub(super) static SECONDARY_AREAS: AtomicPtr<AreaEntry> = AtomicPtr::new(core::ptr::null_mut());
 
+// SAFETY: the assembly below has it; it is never called from Rust.
 unsafe extern "C" {
     /// Where OPAL_START_CPU sends a thread. Never called from Rust.
     pub(super) fn secondary_entry();
@@ -190,6 +191,8 @@ boot_stack:
     AREA_STACK_TOP = const AREA_STACK_TOP,
 );
 
+// SAFETY: symbols of the assembly above and of the linker script; only their
+// addresses are used.
 unsafe extern "C" {
     static _start: u8;
     static boot_stack: u8;

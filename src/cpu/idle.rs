@@ -6,8 +6,8 @@
 
 use super::vectors::nap_until_event;
 use super::{Area, msr, spr};
-use crate::crash::Generation;
 use crate::mtspr;
+use crate::processor::Generation;
 use core::arch::asm;
 
 /// Puts the decrementer as far away as it goes: 2^31 - 1 ticks on POWER8, with

@@ -11,7 +11,7 @@ mod vectors;
 pub use area::{Area, ThreadState};
 pub use entry::{image_range, start_again};
 
-use crate::crash::Generation;
+use crate::processor::Generation;
 use crate::{mfspr, mtspr};
 use area::INTERRUPT_STACK;
 use core::arch::asm;
@@ -69,7 +69,7 @@ pub fn set_timebase_hz(hertz: u64) {
 /// The timebase's frequency, in hertz.
 pub fn timebase_hz() -> u64 {
     match TIMEBASE_HZ.load(Ordering::Relaxed) {
-        0 => crate::machine::DEFAULT_TIMEBASE_HZ,
+        0 => crate::processor::DEFAULT_TIMEBASE_HZ,
         hertz => u64::from(hertz),
     }
 }

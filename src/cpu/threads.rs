@@ -5,7 +5,7 @@ use super::area::{self, Area, AreaEntry, INTERRUPT_STACK};
 use super::entry::{SECONDARY_AREAS, secondary_entry};
 use super::{ThreadState, idle};
 use crate::addr::HostAddr;
-use crate::crash::Generation;
+use crate::processor::Generation;
 use alloc::vec::Vec;
 use core::arch::asm;
 use core::ptr;

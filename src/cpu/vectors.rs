@@ -19,6 +19,7 @@ use crate::crash::Frame;
 use core::arch::global_asm;
 use core::mem::{offset_of, size_of};
 
+// SAFETY: the assembly below has these signatures.
 unsafe extern "C" {
     /// Copies the stubs to low memory and makes them visible to instruction
     /// fetch. Must run once, before any thread relies on a vector.

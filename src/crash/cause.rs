@@ -3,40 +3,8 @@
 //! POWER9 processor user's manuals.
 
 use super::Frame;
+use crate::processor::Generation;
 use core::fmt;
-
-/// The processor's generation, as far as its causes differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Generation {
-    /// POWER8, 8E, 8NVL.
-    Power8,
-    /// POWER9.
-    Power9,
-    /// POWER10.
-    Power10,
-}
-
-impl Generation {
-    /// The generation of a processor version, if Pinion knows it.
-    pub const fn of_pvr(pvr: u32) -> Option<Self> {
-        match pvr >> 16 {
-            0x4b..=0x4d => Some(Self::Power8),
-            0x4e => Some(Self::Power9),
-            0x80 => Some(Self::Power10),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Generation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Power8 => "POWER8",
-            Self::Power9 => "POWER9",
-            Self::Power10 => "POWER10",
-        })
-    }
-}
 
 /// A cause: what happened, and the address that it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,6 @@ mod cause;
 mod epitaph;
 mod frame;
 
-pub use cause::{Cause, Generation, cause, vector_name};
+pub use cause::{Cause, cause, vector_name};
 pub use epitaph::{EPITAPH_MAGIC, Epitaph, TEXT_SIZE};
 pub use frame::{Frame, Registers};

@@ -23,6 +23,7 @@ pub use memory::{MAX_RANGES, MemoryMap};
 pub use plan::Plan;
 
 use crate::fdt::Tree;
+use crate::processor::DEFAULT_TIMEBASE_HZ;
 use alloc::string::String;
 use alloc::vec::Vec;
 use limits::{Warnings, shown, shown_or_unknown};
@@ -137,9 +138,6 @@ pub struct Machine {
 
 /// Most `compatible` texts of the root that are kept.
 const MAX_COMPATIBLE: usize = 16;
-
-/// The architecture's usual timebase: 512 MHz.
-pub const DEFAULT_TIMEBASE_HZ: u64 = 512_000_000;
 
 impl Machine {
     /// Reads the machine; `running` is the PIR of the thread that does it.

@@ -61,6 +61,7 @@ struct Call {
     arguments: [u64; 8],
 }
 
+// SAFETY: the assembly above has this signature.
 unsafe extern "C" {
     fn opal_enter(call: *const Call) -> i64;
 }
@@ -135,6 +136,7 @@ impl Firmware {
 
 // SAFETY: enters firmware and nothing else.
 unsafe impl RawOpal for &Firmware {
+    // # Safety: as the trait says.
     unsafe fn call(&self, token: Token, arguments: [u64; 8]) -> Result<i64, OpalError> {
         let entry = self.address.load(Ordering::Acquire);
         if entry == 0 {

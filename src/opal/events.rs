@@ -113,6 +113,38 @@ impl fmt::Display for Event {
     }
 }
 
+/// What has to be done about an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Response {
+    /// Power the machine off in order, for this reason.
+    PowerOff(&'static str),
+    /// Reboot the machine in order, for this reason.
+    Reboot(&'static str),
+    /// Only say that something is wrong.
+    Complain,
+    /// Only say that something happened.
+    Tell,
+}
+
+impl Event {
+    /// What has to be done about it. Pinion cannot give up a part of memory
+    /// that it uses yet, so failing memory ends everything in order.
+    pub const fn response(&self) -> Response {
+        match self {
+            Self::Shutdown { reboot: false } => Response::PowerOff("firmware asks for it"),
+            Self::Shutdown { reboot: true } => Response::Reboot("firmware asks for it"),
+            Self::Epow | Self::DelayedPowerOff { .. } => Response::PowerOff("before power is lost"),
+            Self::MemoryError { .. } => Response::PowerOff("memory has failed"),
+            Self::Maintenance {
+                recovered,
+                severity,
+                ..
+            } if !*recovered || *severity > 1 => Response::Complain,
+            Self::Maintenance { .. } | Self::AsyncComplete(..) | Self::Other(_) => Response::Tell,
+        }
+    }
+}
+
 /// Decodes a message (skiboot include/opal-api.h, enum opal_msg_type).
 pub fn decode_message(message: &Message) -> Event {
     let parameter = |index: usize| message.parameters.get(index).copied().unwrap_or(0);
@@ -194,6 +226,26 @@ mod tests {
             uncorrectable: false,
         };
         assert_eq!(decode_message(&corrected), wanted);
+    }
+
+    #[test]
+    fn power_and_memory_trouble_end_in_an_orderly_power_off() {
+        for (kind, parameters) in [
+            (1, [0, 0, 0, 0]),
+            (2, [0; 4]),
+            (3, [0; 4]),
+            (5, [9, 0, 0, 0]),
+        ] {
+            let event = decode_message(&message(kind, &parameters));
+            assert!(matches!(event.response(), Response::PowerOff(_)), "{event}");
+        }
+        let reboot = decode_message(&message(3, &[1]));
+        assert!(matches!(reboot.response(), Response::Reboot(_)));
+        assert_eq!(decode_message(&message(0, &[])).response(), Response::Tell);
+        let handled = decode_message(&message(4, &[0x0101_0000_0000_0000]));
+        assert_eq!(handled.response(), Response::Tell);
+        let not_recovered = decode_message(&message(4, &[0x0102_0001_0000_0000]));
+        assert_eq!(not_recovered.response(), Response::Complain);
     }
 
     #[test]

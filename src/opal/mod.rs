@@ -5,6 +5,8 @@
 //! test by pretending to be it. Everything above it is ordinary code.
 
 mod calls;
+#[cfg(test)]
+mod calls_tests;
 #[cfg(target_os = "none")]
 mod enter;
 mod events;
@@ -14,7 +16,7 @@ mod token;
 pub use calls::{CpuStatus, Message, Opal, Reboot, Waiter, Xirr};
 #[cfg(target_os = "none")]
 pub use enter::{Entry, Firmware};
-pub use events::{Event, EventBits, decode_message};
+pub use events::{Event, EventBits, Response, decode_message};
 pub use status::{OpalError, OpalStatus};
 pub use token::Token;
 

@@ -52,6 +52,11 @@ impl Block {
     pub const fn size(&self) -> u64 {
         1 << self.shift
     }
+
+    /// Keeps the memory for ever; returns its first byte.
+    pub const fn leak(self) -> HostAddr {
+        self.start
+    }
 }
 
 impl fmt::Debug for Block {
