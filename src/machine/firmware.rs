@@ -53,7 +53,8 @@ impl FirmwareEntry {
     /// real address, and an instruction's address not far behind it.
     pub fn plausible(base: u64, address: u64) -> Option<Self> {
         let distance = address.checked_sub(base)?;
-        let good = base != 0 && base >> REAL_BITS == 0 && address % 4 == 0 && distance < MAX_CODE;
+        let good =
+            base != 0 && base >> REAL_BITS == 0 && address.is_multiple_of(4) && distance < MAX_CODE;
         good.then_some(Self { base, address })
     }
 

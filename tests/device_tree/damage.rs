@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::ops::Range as Span;
 
 /// Damaged trees in all.
-const TREES: u64 = 120_000;
+const TREES: u64 = 104_000;
 
 /// Most bytes of the heap that reading one may take; the image's has 4 MiB.
 const HEAP: usize = 512 << 10;
@@ -403,8 +403,8 @@ fn damage(first: u64, count: u64) {
         // Damage that everything refuses shows nothing; a cut must be refused.
         assert_eq!(counts[index].good > 0, *name != "cut", "{name}");
     }
-    // All there are, but a header cut off; few trees are that short.
-    assert!(reasons.len() >= 11, "{reasons:?}");
+    // All that can be wrong, but for endless names and nesting.
+    assert!(reasons.len() >= 10, "{reasons:?}");
     let refused: u64 = counts.iter().map(|counts| counts.refused).sum();
     let no_memory: u64 = counts.iter().map(|counts| counts.no_memory).sum();
     assert!(refused > count / 10, "only {refused} were refused");
