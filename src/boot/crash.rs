@@ -251,10 +251,12 @@ fn print_backtrace(from: Option<(u64, u64)>, stack: u64) {
         }
         // SAFETY: as above.
         let lr = unsafe { *((above + 16) as *const u64) };
-        if let Some(caller) = leaf_caller.take().filter(|&caller| caller != lr) {
+        let caller = leaf_caller.take().filter(|&caller| caller != lr);
+        if let Some(caller) = caller {
             call(caller);
         }
-        if lr != 0 {
+        // Beside a caller in LR the word may be one that was never written.
+        if lr != 0 && (caller.is_none() || (start..end).contains(&lr)) {
             call(lr);
         }
         at = above;

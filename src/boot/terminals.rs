@@ -4,7 +4,8 @@ use super::runtime::{self, OPAL};
 use crate::addr::HostAddr;
 use crate::console::log;
 use crate::console::sink::ByteSink;
-use crate::machine::{ConsoleChoice, Machine, Uart, UartPath};
+use crate::fdt::Tree;
+use crate::machine::{self, ConsoleChoice, Machine, Uart, UartPath};
 use crate::{cpu, mmio, warning};
 use core::sync::atomic::{AtomicU32, Ordering};
 use spin::{Mutex, Once};
@@ -155,6 +156,16 @@ pub fn choose(machine: &Machine) {
         },
         ConsoleChoice::Opal(_) => fall_back(terminals, "firmware has no such terminal"),
     }
+}
+
+/// For a machine without firmware: takes a 16550 that MMIO reaches, one that is
+/// not reserved first. `false` if there is none.
+pub fn use_any_uart(tree: &Tree<'_>) -> bool {
+    log::set_time(TIME);
+    let mut uarts = machine::uarts(tree);
+    uarts.retain(|uart| matches!(uart.path, UartPath::Mmio(_)));
+    uarts.sort_by_key(|uart| uart.is_reserved);
+    uarts.iter().any(use_uart)
 }
 
 fn fall_back(terminals: &[u32], reason: &str) {

@@ -204,6 +204,30 @@ pub fn image_range() -> (u64, u64) {
     (&raw const _start as u64, &raw const __image_end as u64)
 }
 
+/// Runs the image again from its first instruction, in place, as a fast reboot
+/// of firmware does: nothing of this run is kept.
+///
+/// # Safety
+/// No other thread and no device uses memory of this image any more; `tree` is
+/// the device tree.
+pub unsafe fn start_again(tree: u64) -> ! {
+    let start = &raw const _start as u64;
+    // SAFETY: handed on to the caller; `_start` relies on no register but r3.
+    unsafe {
+        core::arch::asm!(
+            "mtctr {start}",
+            "mr 3, {tree}",
+            "li 6, 0",
+            "li 8, 0",
+            "li 9, 0",
+            "bctr",
+            start = in(reg) start,
+            tree = in(reg) tree,
+            options(noreturn)
+        )
+    }
+}
+
 /// Top of the boot thread's stack and its size, in bytes.
 pub(super) fn boot_stack_range() -> (u64, u64) {
     let low = &raw const boot_stack as u64;

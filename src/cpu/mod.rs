@@ -9,7 +9,7 @@ pub mod threads;
 mod vectors;
 
 pub use area::{Area, ThreadState};
-pub use entry::image_range;
+pub use entry::{image_range, start_again};
 
 use crate::processor::Generation;
 use crate::{mfspr, mtspr};
@@ -264,6 +264,17 @@ unsafe fn plant_canary(low: u64) {
 pub fn stack_is_sound() -> bool {
     // SAFETY: the lowest word of the thread's own stack.
     unsafe { (area().stack_low as *const u64).read_volatile() == CANARY }
+}
+
+/// Does what a stack that is used up does to its end, for a test of what
+/// follows.
+///
+/// # Safety
+/// The machine is about to stop.
+pub unsafe fn spoil_stack() {
+    // SAFETY: the lowest word of the thread's own stack, which holds nothing
+    // but the mark.
+    unsafe { (area().stack_low as *mut u64).write_volatile(0) };
 }
 
 /// Goes on in `to` on a stack of `size` bytes at `low`; the stack so far is
