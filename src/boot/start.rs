@@ -44,6 +44,11 @@ extern "C" fn pinion_start(registers: &LoaderRegisters) -> ! {
     // SAFETY: the boot thread's first Rust code.
     unsafe { cpu::init_boot_thread(runtime::generation()) };
     log::set_ring(&crash::PINION_LOG);
+    // Before the tree is touched, so that a bad pointer to it can be told.
+    if let Some(entry) = entry_by_registers(registers) {
+        // SAFETY: skiboot's own registers.
+        unsafe { use_firmware(entry) };
+    }
     let tree = match read_tree(registers.tree) {
         Ok(tree) => tree,
         Err(error) => {
@@ -218,12 +223,17 @@ fn read_tree(at: u64) -> Result<Tree<'static>, NoTree> {
     Tree::check(blob).map_err(NoTree::Bad)
 }
 
-/// The tree cannot be read, or names no firmware: looks for a way to say so.
-fn salvage_console(registers: &LoaderRegisters) {
-    let by_register = match registers.epapr_magic {
+/// What skiboot says in registers.
+fn entry_by_registers(registers: &LoaderRegisters) -> Option<FirmwareEntry> {
+    match registers.epapr_magic {
         EPAPR_MAGIC => FirmwareEntry::plausible(registers.opal_base, registers.opal_entry),
         _ => None,
-    };
+    }
+}
+
+/// The tree cannot be read, or names no firmware: looks for a way to say so.
+fn salvage_console(registers: &LoaderRegisters) {
+    let by_register = entry_by_registers(registers);
     if let Some(entry) = by_register.or_else(|| salvage_from_tree(registers.tree)) {
         // SAFETY: skiboot's own registers, or what the undamaged part of this
         // machine's tree says; both checked for plausibility.

@@ -220,6 +220,17 @@ pub fn emergency() -> Option<&'static dyn ByteSink> {
     take_uart(uart).then_some(&UART_TERMINAL as &dyn ByteSink)
 }
 
+/// For the crash path: takes the lock of whoever was sending.
+///
+/// # Safety
+/// The machine is about to stop.
+pub unsafe fn break_lock() {
+    if let Some(uart) = UART_TERMINAL.uart.get() {
+        // SAFETY: handed on to the caller.
+        unsafe { uart.force_unlock() };
+    }
+}
+
 /// Pushes everything out, for at most `milliseconds`.
 pub fn drain(milliseconds: u64) {
     let until = cpu::timebase() + cpu::timebase_hz() / 1000 * milliseconds;

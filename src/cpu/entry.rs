@@ -66,7 +66,7 @@ _start:
     // The MSR can only be replaced as a whole, ME included, by an rfid.
     addi    4, 30, 3f - _start
     mtspr   {HSRR0}, 4
-    ld      5, (msr_value - _start)(30)
+    ld      5, (msr_early - _start)(30)
     mtspr   {HSRR1}, 5
     hrfid
 3:
@@ -130,6 +130,7 @@ _start:
     b       .
 
     .balign 8
+msr_early:      .quad {EARLY}
 msr_value:      .quad {MSR}
 bss_start:      .quad __bss_start - _start
 bss_end:        .quad __bss_end - _start
@@ -157,7 +158,8 @@ secondary_entry:
     beq     3f
     addi    4, 4, 16
     b       2b
-3:  addi    4, 30, 5f - _start
+3:  mtspr   {HSPRG0}, 5             // before a machine check can come
+    addi    4, 30, 5f - _start
     mtspr   {HSRR0}, 4
     ld      6, (msr_value - _start)(30)
     mtspr   {HSRR1}, 6
@@ -187,6 +189,8 @@ boot_stack:
     DEC = const super::spr::DEC,
     HDEC = const super::spr::HDEC,
     MSR = const msr::HOST,
+    EARLY = const msr::EARLY,
+    HSPRG0 = const super::spr::HSPRG0,
     BOOT_STACK = const BOOT_STACK,
     AREA_STACK_TOP = const AREA_STACK_TOP,
 );

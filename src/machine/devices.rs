@@ -22,6 +22,8 @@ pub struct Phb {
     pub buses: (u8, u8),
     /// Partitionable endpoints (`ibm,opal-num-pes`).
     pub endpoints: u32,
+    /// The PE of what belongs to no other (`ibm,opal-reserved-pe`).
+    pub reserved: Option<u32>,
 }
 
 /// How a serial port's registers are reached.
@@ -126,6 +128,7 @@ fn read_phb(cells: Option<Cells>, node: &Node<'_>) -> Result<Phb, &'static str> 
         endpoints: node
             .u32("ibm,opal-num-pes")
             .ok_or("it has no ibm,opal-num-pes")?,
+        reserved: node.u32("ibm,opal-reserved-pe"),
     })
 }
 

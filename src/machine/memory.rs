@@ -84,7 +84,11 @@ impl MemoryMap {
     }
 
     fn read_memory(&mut self, cells: Option<Cells>, node: &Node<'_>) -> Result<(), MachineError> {
-        if !node.is_usable() {
+        // Memory of a GPU or another device, which works only once its driver
+        // has trained it (skiboot hw/npu2.c, npu2_create_memory_dn).
+        let of_device = node.is_compatible("ibm,coherent-device-memory")
+            || node.property("linux,usable-memory").is_some();
+        if !node.is_usable() || of_device {
             return Ok(());
         }
         let bad = MachineError::Reg { node: "memory" };
@@ -124,10 +128,15 @@ impl MemoryMap {
     fn read_firmware(&mut self, node: &Node<'_>) -> Result<(), MachineError> {
         let base = node.number("opal-base-address");
         let size = node.number("opal-runtime-size");
-        match (base, size) {
-            (Some(base), Some(size)) => self.take("ibm,opal", base, size),
-            _ => Ok(()),
-        }
+        let entry = node.number("opal-entry-address");
+        let Some(base) = base else { return Ok(()) };
+        // What cannot be told from free memory must not be handed out.
+        let size = size.filter(|&size| {
+            let offset = entry.unwrap_or(base).checked_sub(base);
+            offset.is_some_and(|offset| offset < size)
+        });
+        let size = size.ok_or(MachineError::FirmwareSize)?;
+        self.take("ibm,opal", base, size)
     }
 
     /// `linux,initrd-start` and `-end`: two cells from skiboot, one from QEMU

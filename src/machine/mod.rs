@@ -55,6 +55,9 @@ pub enum MachineError {
     /// No free range holds the frame allocator's records, in bytes.
     #[error("device tree: no free range of memory holds {0:#x} bytes of records")]
     NoRoom(u64),
+    /// Firmware's memory is not described.
+    #[error("device tree: /ibm,opal: opal-runtime-size is missing or does not hold the entry")]
+    FirmwareSize,
     /// A range that overflows, or one too many.
     #[error("device tree: {node}: {error}")]
     Range {
