@@ -83,7 +83,7 @@ extern "C" fn pinion_start(registers: &LoaderRegisters) -> ! {
         ),
         Err(error) => give_up(format_args!("{error}")),
     }
-    go_on_with_memory(registers.tree, bad_initrd)
+    go_on_with_memory((registers.tree, tree), bad_initrd)
 }
 
 /// What Pinion itself needs: the image, and low memory with the vectors.
@@ -114,6 +114,7 @@ const STACK_SHIFT: u32 = 18;
 
 /// What the second half of the start needs from the first.
 static TREE_AT: AtomicU64 = AtomicU64::new(0);
+static TREE: Once<Tree<'static>> = Once::new();
 /// Whether firmware itself started the image: only it leaves all three of r6, r8
 /// and r9 as `EPAPR_MAGIC` says. A kexec does not.
 static BY_FIRMWARE: AtomicBool = AtomicBool::new(false);
@@ -125,8 +126,9 @@ pub fn tree_address() -> u64 {
 }
 
 /// Leaves the small stack in .bss for one that is large enough for anything.
-fn go_on_with_memory(tree: u64, bad_initrd: Option<(u64, u64)>) -> ! {
-    TREE_AT.store(tree, Ordering::Relaxed);
+fn go_on_with_memory(tree: (u64, Tree<'static>), bad_initrd: Option<(u64, u64)>) -> ! {
+    TREE_AT.store(tree.0, Ordering::Relaxed);
+    TREE.call_once(|| tree.1);
     if let Some(cells) = bad_initrd {
         BAD_INITRD.call_once(|| cells);
     }
@@ -142,9 +144,8 @@ fn go_on_with_memory(tree: u64, bad_initrd: Option<(u64, u64)>) -> ! {
 
 /// The second half of the start: with a heap, and on a large stack.
 extern "C" fn start_with_memory() -> ! {
-    let tree = match read_tree(TREE_AT.load(Ordering::Relaxed)) {
-        Ok(tree) => tree,
-        Err(error) => give_up(format_args!("{error}")),
+    let Some(&tree) = TREE.get() else {
+        give_up(format_args!("the device tree was not kept"));
     };
     let machine = runtime::set_machine(Machine::read(&tree, cpu::pir()));
     cpu::set_timebase_hz(machine.timebase_hz);

@@ -153,9 +153,23 @@ fn block<'a>(
     blob.get(offset..end).ok_or(outside)
 }
 
+/// How many bytes of the strings block belong to names that end in time: one
+/// look at each byte here saves one at each property.
+fn terminated(strings: &[u8]) -> usize {
+    let mut end = 0;
+    for name in strings.split_inclusive(|&byte| byte == 0) {
+        if name.len() > token::MAX_NAME + 1 || name.last() != Some(&0) {
+            break;
+        }
+        end += name.len();
+    }
+    end
+}
+
 /// Walks the structure block; `base` is its offset, for the messages.
 fn walk(structure: &[u8], base: usize, strings: &[u8]) -> Result<(), FdtError> {
     let (mut at, mut depth, mut roots) = (0, 0, 0);
+    let names_end = terminated(strings);
     loop {
         let (token, next) = token::read(structure, at).map_err(|bad| match bad {
             Bad::Truncated => FdtError::Truncated(base + at),
@@ -183,7 +197,7 @@ fn walk(structure: &[u8], base: usize, strings: &[u8]) -> Result<(), FdtError> {
             Token::End => depth -= 1,
             Token::Property(_, _) if depth == 0 => return Err(misplaced),
             Token::Property(name, _) => {
-                if token::name(strings, name as usize).is_none() {
+                if name as usize >= names_end && token::name(strings, name as usize).is_none() {
                     return Err(FdtError::Name {
                         at: base + at,
                         name,

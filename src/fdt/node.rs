@@ -77,8 +77,22 @@ impl<'a> Node<'a> {
 
     /// The property of this name.
     pub fn property(&self, name: &str) -> Option<Property<'a>> {
-        self.properties()
-            .find(|property| property.name == name.as_bytes())
+        let mut at = self.body;
+        loop {
+            let (token, next) = token::read(self.tree.structure, at).ok()?;
+            let Token::Property(found, value) = token else {
+                return None;
+            };
+            at = next;
+            // Names are compared where they lie: finding the end of each first
+            // would cost more than all the rest.
+            let rest = self.tree.strings.get(found as usize..)?;
+            let behind = rest.strip_prefix(name.as_bytes());
+            if behind.is_some_and(|behind| behind.first() == Some(&0)) {
+                let name = rest.get(..name.len())?;
+                return Some(Property { name, value });
+            }
+        }
     }
 
     /// The node's children, in their order.

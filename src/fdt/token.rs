@@ -28,14 +28,15 @@ pub(super) enum Bad {
 /// limit a tree could be made whose every name takes a walk of megabytes.
 pub(super) const MAX_NAME: usize = 255;
 
+#[inline(always)]
 pub(super) fn be32(bytes: &[u8], at: usize) -> Option<u32> {
-    let word = bytes.get(at..at.checked_add(4)?)?;
-    Some(u32::from_be_bytes(word.try_into().ok()?))
+    let word = bytes.get(at..)?.first_chunk()?;
+    Some(u32::from_be_bytes(*word))
 }
 
 pub(super) fn be64(bytes: &[u8], at: usize) -> Option<u64> {
-    let word = bytes.get(at..at.checked_add(8)?)?;
-    Some(u64::from_be_bytes(word.try_into().ok()?))
+    let word = bytes.get(at..)?.first_chunk()?;
+    Some(u64::from_be_bytes(*word))
 }
 
 /// Whether this is the entry that ends the reserve block.
@@ -50,14 +51,42 @@ pub(super) fn name(bytes: &[u8], at: usize) -> Option<&[u8]> {
     rest.get(..end)
 }
 
+/// The name of a node at `at`, a multiple of 4, found four bytes at a time:
+/// each walk over the tree passes all of them.
+#[inline(always)]
+fn node_name(block: &[u8], at: usize) -> Option<&[u8]> {
+    const ONES: u32 = 0x0101_0101;
+    let mut end = at;
+    loop {
+        let Some(word) = be32(block, end) else {
+            return name(block, at);
+        };
+        // The highest bit of each byte that is 0, and of some above the first.
+        let zeros = word.wrapping_sub(ONES) & !word & (ONES << 7);
+        if zeros != 0 {
+            break;
+        }
+        end += 4;
+        if end - at > MAX_NAME {
+            return None;
+        }
+    }
+    let last = be32(block, end)?.to_be_bytes();
+    let extra = last.iter().position(|&byte| byte == 0)?;
+    block
+        .get(at..end + extra)
+        .filter(|name| name.len() <= MAX_NAME)
+}
+
 /// The token at `at` and the offset of the next; padding (NOP) is passed over.
+#[inline]
 pub(super) fn read(block: &[u8], mut at: usize) -> Result<(Token<'_>, usize), Bad> {
     loop {
         let word = be32(block, at).ok_or(Bad::Truncated)?;
         let body = at + 4;
         return match word {
             1 => {
-                let name = name(block, body).ok_or_else(|| {
+                let name = node_name(block, body).ok_or_else(|| {
                     let rest = block.len().saturating_sub(body);
                     if rest > MAX_NAME {
                         Bad::LongName

@@ -383,6 +383,7 @@ fn large_properties_take_neither_time_nor_the_heap() {
                     // For the nodes that are looked at only with these.
                     tree.numbers("opal-base-address", &[0x3000_0000]);
                     tree.numbers("opal-entry-address", &[0x3000_0100]);
+                    tree.numbers("opal-runtime-size", &[0x100_0000]);
                     tree.bytes(name, value);
                     path.iter().for_each(|_| tree.end());
                 });

@@ -467,3 +467,35 @@ fn a_list_of_reservations_must_end() {
     }
     assert_eq!(Tree::check(&blob).map(|_| ()), Err(FdtError::Reserve(40)));
 }
+
+#[test]
+fn memory_of_a_gpu_is_not_the_machines() {
+    let blob = with(|tree| {
+        tree.node("memory@100000000000", |tree| {
+            tree.text("device_type", "memory");
+            tree.text("compatible", "ibm,coherent-device-memory");
+            tree.numbers("reg", &[0x1000_0000_0000, GIB]);
+            tree.numbers("linux,usable-memory", &[0x1000_0000_0000, 0]);
+        });
+    });
+    assert_eq!(map(&blob).unwrap().memory.total(), GIB);
+}
+
+#[test]
+fn firmware_without_a_size_that_holds_it_is_refused() {
+    let with_size = |sizes: &'static [u64]| {
+        let blob = with(|tree| {
+            tree.node("ibm,opal", |tree| {
+                tree.numbers("opal-base-address", &[0x3000_0000]);
+                tree.numbers("opal-entry-address", &[0x3000_5000]);
+                for size in sizes {
+                    tree.numbers("opal-runtime-size", &[*size]);
+                }
+            });
+        });
+        map(&blob).map(drop)
+    };
+    assert_eq!(with_size(&[]), Err(MachineError::FirmwareSize));
+    assert_eq!(with_size(&[0x5000]), Err(MachineError::FirmwareSize));
+    assert_eq!(with_size(&[0x5004]), Ok(()));
+}
