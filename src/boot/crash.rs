@@ -24,7 +24,7 @@ use spin::Mutex;
 #[repr(transparent)]
 pub struct EpitaphCell(UnsafeCell<Epitaph>);
 
-// SAFETY: written only by the thread that won `CRASHES`.
+// SAFETY: written only by the thread that `claim_report` let through.
 unsafe impl Sync for EpitaphCell {}
 
 /// The epitaph.
@@ -37,6 +37,9 @@ pub static PINION_LOG: Mutex<Ring<LOG_SIZE>> = Mutex::new(Ring::new());
 
 /// Crashes so far, on all threads.
 static CRASHES: AtomicU64 = AtomicU64::new(0);
+
+/// PIR + 1 of the thread that reports a crash; 0 while there is none.
+static REPORTER: AtomicU64 = AtomicU64::new(0);
 
 /// Deepest backtrace.
 const MAX_CALLS: usize = 32;
@@ -55,7 +58,13 @@ extern "C" fn pinion_interrupt(frame: &mut Frame) -> u64 {
         // Timers and doorbells only end the sleep: see cpu::idle.
         0x900 | 0x980 | 0xe80 => {}
         0xe60 => events::maintenance(),
-        0x500 | 0xea0 => interrupts::take(),
+        0x500 | 0xea0 => {
+            if !interrupts::take() {
+                // Nobody can end it: the window closes, or it would come again
+                // for ever.
+                frame.msr &= !cpu::msr::EE;
+            }
+        }
         _ => die(frame),
     }
     u64::from(frame.uses_hsrr())
@@ -75,8 +84,9 @@ fn system_reset(frame: &mut Frame) {
     die(frame)
 }
 
-/// Firmware may be what was interrupted, so it is not entered from here: what
-/// is left is kept in the epitaph, and the report is made outside.
+/// Firmware is not entered from here: what is left is kept in the epitaph, and
+/// the report is made outside. If firmware is what was interrupted, the report
+/// does not enter it either: see `may_call_firmware`.
 fn machine_check(frame: &mut Frame) {
     let area = cpu::area();
     area.enter_machine_check();
@@ -84,7 +94,8 @@ fn machine_check(frame: &mut Frame) {
         area.leave_machine_check();
         return;
     }
-    if CRASHES.load(Ordering::Acquire) > 0 {
+    claim_report();
+    if area.has_crashed() {
         // While a crash is reported: no more than its mark.
         die(frame);
     }
@@ -114,7 +125,7 @@ fn cause_of(frame: &Frame) -> Cause {
 }
 
 fn write_epitaph(frame: Option<&Frame>, text: fmt::Arguments<'_>) {
-    // SAFETY: only the first crash writes, and its own later stages.
+    // SAFETY: `claim_report` lets one thread through, for good.
     let epitaph = unsafe { &mut *PINION_EPITAPH.0.get() };
     epitaph.pir = cpu::pir();
     epitaph.timebase = cpu::timebase();
@@ -141,6 +152,7 @@ fn die(frame: &Frame) -> ! {
 
 /// An orderly stop with a failure: no registers, since nothing is broken.
 pub fn stop(why: fmt::Arguments<'_>) -> ! {
+    claim_report();
     write_epitaph(None, why);
     finish()
 }
@@ -161,18 +173,26 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     finish()
 }
 
+/// Lets the first thread that crashes report; any other stays here.
+fn claim_report() {
+    let me = cpu::pir() + 1;
+    let before = REPORTER.compare_exchange(0, me, Ordering::AcqRel, Ordering::Acquire);
+    if before.is_err_and(|other| other != me) {
+        loop {
+            core::hint::spin_loop();
+        }
+    }
+}
+
 /// Counts the crash, and decides how much can still be said.
 fn begin(frame: Option<&Frame>, text: fmt::Arguments<'_>) {
-    let before = CRASHES.fetch_add(1, Ordering::AcqRel);
-    let mine = cpu::area().count_crash();
-    match (before, mine) {
-        (0, _) => write_epitaph(frame, text),
-        // Another thread is reporting: let it.
-        (_, 0) => loop {
-            core::hint::spin_loop();
-        },
+    CRASHES.fetch_add(1, Ordering::Relaxed);
+    let before = cpu::area().count_crash();
+    claim_report();
+    match before {
+        0 => write_epitaph(frame, text),
         // A fault while reporting one.
-        (1, _) => {
+        1 => {
             break_locks();
             choose_sink();
             error!("a second fault while the first was reported: {text}");
@@ -193,12 +213,13 @@ fn break_locks() {
         log::output_lock().force_unlock();
         PINION_LOG.force_unlock();
         super::heap::break_lock();
+        terminals::break_lock();
     }
 }
 
-/// Inside a machine-check handler firmware is not entered: a UART, or nothing.
+/// Where firmware cannot be entered: a UART, or nothing.
 fn choose_sink() {
-    if cpu::in_machine_check() {
+    if !cpu::area().may_call_firmware() {
         log::replace_sink(terminals::emergency());
     }
 }
@@ -251,10 +272,12 @@ fn print_backtrace(from: Option<(u64, u64)>, stack: u64) {
         }
         // SAFETY: as above.
         let lr = unsafe { *((above + 16) as *const u64) };
-        if let Some(caller) = leaf_caller.take().filter(|&caller| caller != lr) {
+        let caller = leaf_caller.take().filter(|&caller| caller != lr);
+        if let Some(caller) = caller {
             call(caller);
         }
-        if lr != 0 {
+        // Beside a caller in LR the word may be one that was never written.
+        if lr != 0 && (caller.is_none() || (start..end).contains(&lr)) {
             call(lr);
         }
         at = above;
@@ -273,9 +296,9 @@ fn finish() -> ! {
     let action = machine
         .and_then(|machine| machine.bootargs.crash)
         .unwrap_or(default);
-    // Firmware cannot be asked from inside a machine check.
+    let firmware = cpu::area().may_call_firmware();
     let action = match action {
-        CrashAction::Reboot if cpu::in_machine_check() => CrashAction::Attn,
+        CrashAction::Reboot if !firmware => CrashAction::Attn,
         other => other,
     };
     match action {
@@ -283,7 +306,7 @@ fn finish() -> ! {
         CrashAction::Halt => println!("Pinion stops here; the machine stays on (crash=halt)."),
         CrashAction::Reboot => println!("Pinion stops here and asks firmware for a reboot."),
     }
-    if !cpu::in_machine_check() {
+    if firmware {
         terminals::drain(DRAIN_MS);
     }
     match action {
@@ -296,7 +319,7 @@ fn finish() -> ! {
         }
     }
     loop {
-        if !cpu::in_machine_check() {
+        if firmware {
             // A watchdog in firmware wants to be fed; nothing else is left.
             let _ = OPAL.poll_events();
         }

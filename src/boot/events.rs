@@ -48,7 +48,10 @@ fn serve_messages() {
 fn act(event: Event) {
     match event.response() {
         Response::PowerOff(why) => {
-            error!("{event}");
+            match event {
+                Event::Shutdown { .. } => info!("{event}"),
+                _ => error!("{event}"),
+            }
             power::off(why);
         }
         Response::Reboot(why) => power::reboot(Reboot::Normal, why),

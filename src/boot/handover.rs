@@ -50,7 +50,28 @@ struct Scan<'a> {
 
 impl Scan<'_> {
     fn read(&self, bdfn: u16, offset: u16) -> Option<u32> {
-        OPAL.config_read32(self.phb.id, bdfn, offset).ok()
+        let value = OPAL.config_read32(self.phb.id, bdfn, offset).ok();
+        if value.is_none_or(|value| value == !0) {
+            self.end_freeze();
+        }
+        value
+    }
+
+    /// A read of what is not there freezes the PE that its RID belongs to: all
+    /// reads after it would look like holes too (skiboot core/pci.c,
+    /// pci_check_clear_freeze). Nothing has been given a PE of its own yet.
+    fn end_freeze(&self) {
+        let Some(reserved) = self.phb.reserved else {
+            return;
+        };
+        if OPAL.is_frozen(self.phb.id, reserved).unwrap_or(false)
+            && let Err(error) = OPAL.clear_freeze(self.phb.id, reserved)
+        {
+            warning!(
+                "{}: {error}: what is behind it may be missed",
+                self.phb.name()
+            );
+        }
     }
 
     fn bus(&mut self, bus: u8, depth: u32) {
@@ -107,7 +128,7 @@ impl Scan<'_> {
         // The read's completion pushes posted writes of the device ahead.
         let still = self
             .read(bdfn, COMMAND)
-            .is_none_or(|now| now & BUS_MASTER != 0);
+            .is_none_or(|now| now == !0 || now & BUS_MASTER != 0);
         if !written || still {
             self.failed += 1;
         }

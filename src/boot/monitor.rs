@@ -69,8 +69,8 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "reboot",
-        arguments: "[full]",
-        what: "reboot; full: through all of firmware",
+        arguments: "[full|image]",
+        what: "reboot; full: through all of firmware; image: only this image, in place",
         run: reboot,
     },
 ];
@@ -202,6 +202,7 @@ fn reboot(how: &str) {
     match how {
         "" => power::reboot(Reboot::Normal, "asked for at the console"),
         "full" => power::reboot(Reboot::Full, "asked for at the console"),
-        _ => println!("reboot {how}: there is only reboot, and reboot full."),
+        "image" => power::restart("asked for at the console"),
+        _ => println!("reboot {how}: there are reboot, reboot full and reboot image."),
     }
 }

@@ -1,7 +1,9 @@
 //! `provoke=NAME`: does on purpose what must be reported well. For tests, and
 //! for whoever wants to see what a crash looks like.
 
+use super::secondaries;
 use crate::addr::HostAddr;
+use crate::cpu::Area;
 use crate::{cpu, mmio, warning};
 use core::arch::asm;
 
@@ -24,11 +26,36 @@ pub fn provoke(what: &str) {
         "store" => unsafe { mmio::write64(HostAddr::new(UNBACKED), 1) },
         // A fault whose report faults: the formatter of the panic's message.
         "twice" => panic!("{}", FaultsWhileShown),
-        _ => {
-            warning!("provoke={what}: there are panic, illegal, trap, load, store, twice")
+        // The same with a machine check.
+        "check" => panic!("{}", ChecksWhileShown),
+        "thread" => {
+            if secondaries::run_on_all(trap, 1000) == 0 {
+                warning!("provoke=thread: there is no other thread");
+            }
         }
+        // SAFETY: none: a stack that was used up is what is asked for. Found by
+        // the next look at it.
+        "stack" => unsafe { cpu::spoil_stack() },
+        _ => warning!(
+            "provoke={what}: there are panic, illegal, trap, load, store, twice, check, thread, stack"
+        ),
     }
     cpu::wait_ms(1);
+}
+
+fn trap(_: &'static Area) {
+    // SAFETY: none: a fault is what is asked for.
+    unsafe { asm!("trap") };
+}
+
+struct ChecksWhileShown;
+
+impl core::fmt::Display for ChecksWhileShown {
+    fn fmt(&self, _: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        // SAFETY: none: a machine check is what is asked for.
+        unsafe { core::hint::black_box(mmio::read64(HostAddr::new(UNBACKED))) };
+        Ok(())
+    }
 }
 
 struct FaultsWhileShown;

@@ -5,7 +5,6 @@ use crate::addr::HostAddr;
 use crate::cpu;
 use crate::machine::{Machine, MachineError, MemoryMap};
 use crate::memory::frames::{Block, FrameAllocator, FrameError};
-use crate::memory::ranges::Range;
 use crate::opal::{Firmware, Opal, Waiter};
 use crate::processor::Generation;
 use core::slice;
@@ -78,74 +77,39 @@ pub fn microseconds() -> u64 {
     ticks().saturating_mul(1_000) / (cpu::timebase_hz() / 1_000).max(1)
 }
 
-/// Makes the frame allocator and the heap from what memory is free.
+/// Makes the frame allocator and the heap from what memory is free. Returns
+/// the bytes of memory that are not used because their ranges are too many.
 ///
 /// # Errors
 /// Nothing is free, or not enough for the heap.
 ///
 /// # Safety
 /// `map` says truly which memory nobody else uses. Called once.
-pub unsafe fn init_memory(map: MemoryMap) -> Result<(), MemoryError> {
-    let free = map.free().map_err(MemoryError::Map)?;
-    let needed: usize = free.iter().map(FrameAllocator::storage_for).sum();
-    let bytes = (needed as u64 * 8).next_multiple_of(4096);
-    let holder = free
-        .iter()
-        .find(|range| range.whole_blocks(12).size() >= bytes);
-    let holder = holder.ok_or(MemoryError::NoRoom(bytes))?.whole_blocks(12);
-    let storage = holder.start().get() as *mut u64;
-    // SAFETY: the range is free memory of the machine, page-aligned, and is
-    // taken out of what the allocator gets, below.
+pub unsafe fn init_memory(map: MemoryMap) -> Result<u64, MemoryError> {
+    let plan = map.plan().map_err(MemoryError::Map)?;
+    let storage = plan.records.start().get() as *mut u64;
+    let count = (plan.records.size() / 8) as usize;
+    // SAFETY: the plan's records are free memory of the machine, page-aligned,
+    // and in none of the zones.
     let words = unsafe {
-        storage.write_bytes(0, needed);
-        slice::from_raw_parts_mut(storage, needed)
+        storage.write_bytes(0, count);
+        slice::from_raw_parts_mut(storage, count)
     };
-    let mut frames = FrameAllocator::new(words);
-    let mut rest = free;
-    let own = Range::new(holder.start().get(), bytes).map_err(|_| MemoryError::NoRoom(bytes))?;
-    rest.remove(own).map_err(|_| MemoryError::NoRoom(bytes))?;
-    for range in rest.iter() {
-        add_by_chip(&mut frames, &map, *range).map_err(MemoryError::Frames)?;
+    // In place: it is too large to be moved over the boot stack.
+    let mut slot = FRAMES.lock();
+    let frames = slot.insert(FrameAllocator::new(words));
+    for &(range, chip) in &plan.zones {
+        frames.add_zone(range, chip).map_err(MemoryError::Frames)?;
     }
     let heap_block = frames
         .allocate(HEAP_SHIFT, None)
-        .map_err(MemoryError::Frames)?;
+        .map_err(MemoryError::Heap)?;
     let size = heap_block.size() as usize;
     // SAFETY: the block is the heap's for ever: it is never freed.
     unsafe { heap::init(heap_block.leak().get(), size) };
-    *FRAMES.lock() = Some(frames);
+    drop(slot);
     MEMORY.call_once(|| map);
-    Ok(())
-}
-
-/// Adds a range, split where the memory of one chip ends and the next begins.
-fn add_by_chip(
-    frames: &mut FrameAllocator<'_>,
-    map: &MemoryMap,
-    range: Range,
-) -> Result<(), FrameError> {
-    let mut left = range;
-    for (part, chip) in map.chips() {
-        let start = left.start().max(part.start());
-        let end = left.end().min(part.end());
-        if start != left.start() || end <= start {
-            continue;
-        }
-        let size = end.get() - start.get();
-        let (Ok(piece), Ok(rest)) = (
-            Range::new(start.get(), size),
-            Range::new(end.get(), left.end().get() - end.get()),
-        ) else {
-            break;
-        };
-        frames.add_zone(piece, chip)?;
-        left = rest;
-    }
-    if left.is_empty() {
-        Ok(())
-    } else {
-        frames.add_zone(left, 0)
-    }
+    Ok(plan.left_out)
 }
 
 /// Why there is no memory to work with.
@@ -154,12 +118,12 @@ pub enum MemoryError {
     /// The tree's memory makes no sense.
     #[error("{0}")]
     Map(MachineError),
-    /// No free range is large enough.
-    #[error("no free range has the {0:#x} bytes that the frame allocator's records take")]
-    NoRoom(u64),
     /// The allocator refused.
     #[error("{0}")]
     Frames(FrameError),
+    /// There is no room for the heap.
+    #[error("no room for the heap: {0}")]
+    Heap(FrameError),
 }
 
 /// A block of memory; see [`FrameAllocator::allocate`].

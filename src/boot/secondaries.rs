@@ -55,11 +55,14 @@ pub fn start(machine: &Machine) {
             }
         }
     }
-    if new.is_empty() {
+    // Firmware resets the mode for a payload, but a kernel that was left by
+    // kexec may have had its own.
+    if let Err(error) = OPAL.set_big_endian_interrupts() {
+        error!("{error}: interrupts may come little-endian; no other thread is started");
         return;
     }
-    if let Err(error) = OPAL.set_big_endian_interrupts() {
-        warning!("{error}; interrupts of other threads may come little-endian");
+    if new.is_empty() {
+        return;
     }
     // SAFETY: the blocks are fresh, never freed, and one per PIR of the tree;
     // a PIR that the tree has twice is started once: the second time firmware

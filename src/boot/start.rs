@@ -7,7 +7,8 @@ use super::{
 use crate::addr::HostAddr;
 use crate::console::log::{self, Level};
 use crate::fdt::{HEADER_SIZE, MAX_SIZE, Tree};
-use crate::machine::{Machine, MemoryMap};
+use crate::machine::{FirmwareEntry, Machine, MachineError, MemoryMap};
+use crate::memory::ranges::Range;
 use crate::opal::{Entry, Token};
 use crate::{cpu, error, warning};
 use core::fmt;
@@ -43,6 +44,11 @@ extern "C" fn pinion_start(registers: &LoaderRegisters) -> ! {
     // SAFETY: the boot thread's first Rust code.
     unsafe { cpu::init_boot_thread(runtime::generation()) };
     log::set_ring(&crash::PINION_LOG);
+    // Before the tree is touched, so that a bad pointer to it can be told.
+    if let Some(entry) = entry_by_registers(registers) {
+        // SAFETY: skiboot's own registers.
+        unsafe { use_firmware(entry) };
+    }
     let tree = match read_tree(registers.tree) {
         Ok(tree) => tree,
         Err(error) => {
@@ -50,30 +56,57 @@ extern "C" fn pinion_start(registers: &LoaderRegisters) -> ! {
             give_up(format_args!("{error}"));
         }
     };
-    if let Some(entry) = opal_entry(&tree) {
-        // SAFETY: from a checked tree of this machine.
-        unsafe { runtime::firmware().set(entry) };
-        terminals::use_opal(0);
-        let told = (registers.opal_base, registers.opal_entry) == (entry.base, entry.address);
-        let by_firmware = told && registers.epapr_magic == EPAPR_MAGIC;
-        BY_FIRMWARE.store(by_firmware, Ordering::Relaxed);
-    }
-    let map = MemoryMap::read(&tree, registers.tree).and_then(|mut map| {
-        let (start, end) = cpu::image_range();
-        map.take("image", start, end - start)?;
-        map.take("low memory", 0, LOW_MEMORY)?;
-        Ok(map)
-    });
+    let Some(entry) = FirmwareEntry::read(&tree) else {
+        if !terminals::use_any_uart(&tree) {
+            salvage_console(registers);
+        }
+        give_up(format_args!(
+            "device tree: no usable /ibm,opal: Pinion needs OPAL firmware"
+        ));
+    };
+    // SAFETY: from a checked tree of this machine.
+    unsafe { use_firmware(entry) };
+    let told = (registers.opal_base, registers.opal_entry) == (entry.base, entry.address);
+    let by_firmware = told && registers.epapr_magic == EPAPR_MAGIC;
+    BY_FIRMWARE.store(by_firmware, Ordering::Relaxed);
+    let map = own_ranges().and_then(|own| MemoryMap::read(&tree, registers.tree, &own));
     let map = match map {
         Ok(map) => map,
         Err(error) => give_up(format_args!("{error}")),
     };
     let bad_initrd = map.bad_initrd;
     // SAFETY: the map has all that the tree and Pinion itself take.
-    if let Err(error) = unsafe { runtime::init_memory(map) } {
-        give_up(format_args!("{error}"));
+    match unsafe { runtime::init_memory(map) } {
+        Ok(0) => {}
+        Ok(bytes) => warning!(
+            "memory: {bytes:#x} bytes in the smallest of too many separate ranges are not used"
+        ),
+        Err(error) => give_up(format_args!("{error}")),
     }
     go_on_with_memory(registers.tree, bad_initrd)
+}
+
+/// What Pinion itself needs: the image, and low memory with the vectors.
+fn own_ranges() -> Result<[Range; 2], MachineError> {
+    let (start, end) = cpu::image_range();
+    let range = |start, size| {
+        Range::new(start, size).map_err(|error| MachineError::Range {
+            node: "image",
+            error,
+        })
+    };
+    Ok([range(start, end - start)?, range(0, LOW_MEMORY)?])
+}
+
+/// Makes firmware known, and its first terminal the console.
+///
+/// # Safety
+/// `entry` is this machine's firmware, as far as can be known.
+unsafe fn use_firmware(entry: FirmwareEntry) {
+    let FirmwareEntry { base, address } = entry;
+    // SAFETY: handed on to the caller.
+    unsafe { runtime::firmware().set(Entry { base, address }) };
+    terminals::use_opal(0);
 }
 
 /// Bytes of the boot thread's stack once there is memory (base-2 logarithm).
@@ -85,6 +118,11 @@ static TREE_AT: AtomicU64 = AtomicU64::new(0);
 /// and r9 as `EPAPR_MAGIC` says. A kexec does not.
 static BY_FIRMWARE: AtomicBool = AtomicBool::new(false);
 static BAD_INITRD: Once<(u64, u64)> = Once::new();
+
+/// Where the device tree lies.
+pub fn tree_address() -> u64 {
+    TREE_AT.load(Ordering::Relaxed)
+}
 
 /// Leaves the small stack in .bss for one that is large enough for anything.
 fn go_on_with_memory(tree: u64, bad_initrd: Option<(u64, u64)>) -> ! {
@@ -114,11 +152,6 @@ extern "C" fn start_with_memory() -> ! {
         log::set_level(level);
     }
     terminals::choose(machine);
-    if machine.firmware.is_none() {
-        give_up(format_args!(
-            "device tree: no usable /ibm,opal: this machine has no OPAL firmware"
-        ));
-    }
     banner::print(machine);
     for told in &machine.warnings {
         warning!("{told}");
@@ -190,44 +223,25 @@ fn read_tree(at: u64) -> Result<Tree<'static>, NoTree> {
     Tree::check(blob).map_err(NoTree::Bad)
 }
 
-/// Where `/ibm,opal` says that firmware is. Its own text is the only check
-/// that there is: a base that is a real address, an entry behind it.
-fn opal_entry(tree: &Tree<'_>) -> Option<Entry> {
-    let node = tree.find("/ibm,opal")?;
-    let base = node.number("opal-base-address")?;
-    plausible(Entry {
-        base,
-        address: node.number("opal-entry-address")?,
-    })
-}
-
-fn plausible(entry: Entry) -> Option<Entry> {
-    let distance = entry.address.checked_sub(entry.base)?;
-    let good = entry.base != 0
-        && entry.base >> 56 == 0
-        && entry.address.is_multiple_of(4)
-        && distance < 64 << 20;
-    good.then_some(entry)
-}
-
-/// The tree cannot be read: looks for a way to say so.
-fn salvage_console(registers: &LoaderRegisters) {
-    let by_register = (registers.epapr_magic == EPAPR_MAGIC).then_some(Entry {
-        base: registers.opal_base,
-        address: registers.opal_entry,
-    });
-    let entry = by_register
-        .and_then(plausible)
-        .or_else(|| salvage_from_tree(registers.tree));
-    if let Some(entry) = entry {
-        // SAFETY: skiboot's own registers, or what the undamaged part of this
-        // machine's tree says; both checked for plausibility.
-        unsafe { runtime::firmware().set(entry) };
-        terminals::use_opal(0);
+/// What skiboot says in registers.
+fn entry_by_registers(registers: &LoaderRegisters) -> Option<FirmwareEntry> {
+    match registers.epapr_magic {
+        EPAPR_MAGIC => FirmwareEntry::plausible(registers.opal_base, registers.opal_entry),
+        _ => None,
     }
 }
 
-fn salvage_from_tree(at: u64) -> Option<Entry> {
+/// The tree cannot be read, or names no firmware: looks for a way to say so.
+fn salvage_console(registers: &LoaderRegisters) {
+    let by_register = entry_by_registers(registers);
+    if let Some(entry) = by_register.or_else(|| salvage_from_tree(registers.tree)) {
+        // SAFETY: skiboot's own registers, or what the undamaged part of this
+        // machine's tree says; both checked for plausibility.
+        unsafe { use_firmware(entry) };
+    }
+}
+
+fn salvage_from_tree(at: u64) -> Option<FirmwareEntry> {
     if at == 0 || !at.is_multiple_of(8) || at >> 56 != 0 {
         return None;
     }
@@ -238,7 +252,7 @@ fn salvage_from_tree(at: u64) -> Option<Entry> {
     // SAFETY: as in `read_tree`.
     let blob = unsafe { runtime::bytes_at(at, size) };
     let [base, address] = Tree::salvage(blob, ["opal-base-address", "opal-entry-address"])?;
-    plausible(Entry { base, address })
+    FirmwareEntry::plausible(base, address)
 }
 
 /// Asks firmware which of the calls that Pinion knows it has.

@@ -4,7 +4,8 @@ use super::runtime::{self, OPAL};
 use crate::addr::HostAddr;
 use crate::console::log;
 use crate::console::sink::ByteSink;
-use crate::machine::{ConsoleChoice, Machine, Uart, UartPath};
+use crate::fdt::Tree;
+use crate::machine::{self, ConsoleChoice, Machine, Uart, UartPath};
 use crate::{cpu, mmio, warning};
 use core::sync::atomic::{AtomicU32, Ordering};
 use spin::{Mutex, Once};
@@ -157,6 +158,16 @@ pub fn choose(machine: &Machine) {
     }
 }
 
+/// For a machine without firmware: takes a 16550 that MMIO reaches, one that is
+/// not reserved first. `false` if there is none.
+pub fn use_any_uart(tree: &Tree<'_>) -> bool {
+    log::set_time(TIME);
+    let mut uarts = machine::uarts(tree);
+    uarts.retain(|uart| matches!(uart.path, UartPath::Mmio(_)));
+    uarts.sort_by_key(|uart| uart.is_reserved);
+    uarts.iter().any(use_uart)
+}
+
 fn fall_back(terminals: &[u32], reason: &str) {
     use_opal(terminals.first().copied().unwrap_or(0));
     warning!("console: {reason}; firmware's first terminal is used");
@@ -207,6 +218,17 @@ pub fn emergency() -> Option<&'static dyn ByteSink> {
         .iter()
         .find(|uart| matches!(uart.path, UartPath::Mmio(_)))?;
     take_uart(uart).then_some(&UART_TERMINAL as &dyn ByteSink)
+}
+
+/// For the crash path: takes the lock of whoever was sending.
+///
+/// # Safety
+/// The machine is about to stop.
+pub unsafe fn break_lock() {
+    if let Some(uart) = UART_TERMINAL.uart.get() {
+        // SAFETY: handed on to the caller.
+        unsafe { uart.force_unlock() };
+    }
 }
 
 /// Pushes everything out, for at most `milliseconds`.

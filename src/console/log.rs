@@ -157,6 +157,7 @@ pub fn set_time(time: Time) {
 /// that comes up after the first lines.
 pub fn set_sink(sink: &'static dyn ByteSink, replay: bool) {
     let mut output = OUTPUT.lock();
+    let replay = replay && output.sink.is_none();
     output.sink = Some(sink);
     if !replay {
         return;

@@ -11,7 +11,7 @@ pub const INTERRUPT_STACK: u64 = 12 * 1024;
 #[repr(C, align(128))]
 pub struct Area {
     /// Top of the stack that the thread runs on.
-    pub(super) stack_top: u64,
+    pub(super) stack_top: AtomicU64,
     /// Saved by an interrupt's first instructions.
     pub(super) save_r10: u64,
     pub(super) save_cr: u64,
@@ -30,7 +30,7 @@ pub struct Area {
     /// Index among the threads that run, 0 for the boot thread.
     pub(super) index: u32,
     /// Lowest address of the stack that the thread runs on.
-    pub(super) stack_low: u64,
+    pub(super) stack_low: AtomicU64,
     /// Nesting of machine-check handlers: OPAL refuses to be called inside.
     pub(super) in_machine_check: AtomicU32,
     /// Nesting of the crash path.
@@ -47,7 +47,9 @@ pub struct Area {
     pub(super) windows: AtomicU32,
     /// POWER8: stack pointer of the parking loop, from which `nap` returns
     /// through the system-reset vector; 0 while the thread does not nap.
-    pub(super) nap_stack: u64,
+    pub(super) nap_stack: AtomicU64,
+    /// Nesting of firmware calls: a crash inside one must not make another.
+    pub(super) in_firmware: AtomicU32,
 }
 
 /// What a thread is doing.
@@ -93,7 +95,7 @@ pub(super) fn new(
     state: ThreadState,
 ) -> Area {
     Area {
-        stack_top: stack[1],
+        stack_top: AtomicU64::new(stack[1]),
         save_r10: 0,
         save_cr: 0,
         save_r11: 0,
@@ -104,7 +106,7 @@ pub(super) fn new(
         toc: toc(),
         pir,
         index,
-        stack_low: stack[0],
+        stack_low: AtomicU64::new(stack[0]),
         in_machine_check: AtomicU32::new(0),
         crashes: AtomicU32::new(0),
         maintenance: AtomicU64::new(0),
@@ -112,7 +114,8 @@ pub(super) fn new(
         state: AtomicU32::new(state as u32),
         wakes: AtomicU64::new(0),
         windows: AtomicU32::new(0),
-        nap_stack: 0,
+        nap_stack: AtomicU64::new(0),
+        in_firmware: AtomicU32::new(0),
     }
 }
 
@@ -139,7 +142,7 @@ impl Area {
     pub fn stack_ranges(&self) -> [[u64; 2]; 4] {
         let [ordinary, machine_check, system_reset] = self.stacks;
         [
-            [self.stack_low, self.stack_top],
+            [&self.stack_low, &self.stack_top].map(|word| word.load(Ordering::Relaxed)),
             ordinary,
             machine_check,
             system_reset,
@@ -165,6 +168,28 @@ impl Area {
     pub fn count_crash(&self) -> u32 {
         self.set_state(ThreadState::Crashed);
         self.crashes.fetch_add(1, Ordering::AcqRel)
+    }
+
+    /// Whether the thread has crashed.
+    pub fn has_crashed(&self) -> bool {
+        self.crashes.load(Ordering::Relaxed) != 0
+    }
+
+    /// Marks the thread as inside firmware; `false` if it is there already: it
+    /// crashed inside a call.
+    pub fn enter_firmware(&self) -> bool {
+        self.in_firmware.fetch_add(1, Ordering::Relaxed) == 0
+    }
+
+    /// Marks the thread as out of firmware again.
+    pub fn leave_firmware(&self) {
+        self.in_firmware.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether the thread may call firmware: not from inside a machine-check
+    /// handler, and not if it crashed inside a call, whose locks are held.
+    pub fn may_call_firmware(&self) -> bool {
+        !self.in_machine_check() && self.in_firmware.load(Ordering::Relaxed) == 0
     }
 
     /// Whether the thread is inside its machine-check handler.

@@ -66,7 +66,7 @@ _start:
     // The MSR can only be replaced as a whole, ME included, by an rfid.
     addi    4, 30, 3f - _start
     mtspr   {HSRR0}, 4
-    ld      5, (msr_value - _start)(30)
+    ld      5, (msr_early - _start)(30)
     mtspr   {HSRR1}, 5
     hrfid
 3:
@@ -130,6 +130,7 @@ _start:
     b       .
 
     .balign 8
+msr_early:      .quad {EARLY}
 msr_value:      .quad {MSR}
 bss_start:      .quad __bss_start - _start
 bss_end:        .quad __bss_end - _start
@@ -157,7 +158,8 @@ secondary_entry:
     beq     3f
     addi    4, 4, 16
     b       2b
-3:  addi    4, 30, 5f - _start
+3:  mtspr   {HSPRG0}, 5             // before a machine check can come
+    addi    4, 30, 5f - _start
     mtspr   {HSRR0}, 4
     ld      6, (msr_value - _start)(30)
     mtspr   {HSRR1}, 6
@@ -187,6 +189,8 @@ boot_stack:
     DEC = const super::spr::DEC,
     HDEC = const super::spr::HDEC,
     MSR = const msr::HOST,
+    EARLY = const msr::EARLY,
+    HSPRG0 = const super::spr::HSPRG0,
     BOOT_STACK = const BOOT_STACK,
     AREA_STACK_TOP = const AREA_STACK_TOP,
 );
@@ -202,6 +206,30 @@ unsafe extern "C" {
 /// Where the image lies: its first byte, and the first byte behind it.
 pub fn image_range() -> (u64, u64) {
     (&raw const _start as u64, &raw const __image_end as u64)
+}
+
+/// Runs the image again from its first instruction, in place, as a fast reboot
+/// of firmware does: nothing of this run is kept.
+///
+/// # Safety
+/// No other thread and no device uses memory of this image any more; `tree` is
+/// the device tree.
+pub unsafe fn start_again(tree: u64) -> ! {
+    let start = &raw const _start as u64;
+    // SAFETY: handed on to the caller; `_start` relies on no register but r3.
+    unsafe {
+        core::arch::asm!(
+            "mtctr {start}",
+            "mr 3, {tree}",
+            "li 6, 0",
+            "li 8, 0",
+            "li 9, 0",
+            "bctr",
+            start = in(reg) start,
+            tree = in(reg) tree,
+            options(noreturn)
+        )
+    }
 }
 
 /// Top of the boot thread's stack and its size, in bytes.

@@ -39,12 +39,17 @@ pub fn sleep(ticks: u64) {
     take_interrupts();
 }
 
-/// Sleeps until something happens, however long, and takes what is pending.
+/// Sleeps until something happens, or about a second, and takes what is
+/// pending. The second is for a wake-up that was lost.
 pub(super) fn sleep_until_event() {
-    disarm_decrementer();
-    wait_for_event();
-    disarm_decrementer();
-    take_interrupts();
+    sleep(super::timebase_hz());
+    // What a doorbell's sender stored is not ordered against the doorbell until
+    // its receiver says so (Power ISA 3.0B, book III, 10.3.1): msgsync, which
+    // the assembler does not know, then lwsync.
+    if Generation::of_pvr(super::pvr()) != Some(Generation::Power8) {
+        // SAFETY: barriers.
+        unsafe { asm!(".long 0x7c0006ec", "lwsync", options(nostack)) };
+    }
 }
 
 /// Opens the window: pending interrupts are taken here and nowhere else.
@@ -91,14 +96,7 @@ fn nap() {
 /// If the thread naps: where and with which stack its nap ends. For the
 /// system-reset handler of a wake-up.
 pub fn end_nap() -> Option<(u64, u64)> {
-    let area = core::ptr::from_ref(super::area()).cast_mut();
-    // SAFETY: the field is the thread's own, written by assembly before it
-    // slept.
-    let stack = unsafe {
-        let stack = (&raw mut (*area).nap_stack).read_volatile();
-        (&raw mut (*area).nap_stack).write_volatile(0);
-        stack
-    };
+    let stack = super::area().nap_stack.swap(0, Ordering::Relaxed);
     (stack != 0).then_some((super::vectors::nap_resume as *const () as u64, stack))
 }
 

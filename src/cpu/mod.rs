@@ -9,7 +9,7 @@ pub mod threads;
 mod vectors;
 
 pub use area::{Area, ThreadState};
-pub use entry::image_range;
+pub use entry::{image_range, start_again};
 
 use crate::processor::Generation;
 use crate::{mfspr, mtspr};
@@ -135,6 +135,8 @@ pub unsafe fn init_boot_thread(generation: Option<Generation>) {
     // memory is the payload's once firmware has handed over.
     unsafe { vectors::install_vectors() };
     init_control(generation);
+    // SAFETY: vectors, area and stacks are there: a machine check can come.
+    unsafe { enable_machine_checks() };
 }
 
 /// Makes `area` the thread's own.
@@ -144,6 +146,34 @@ pub unsafe fn init_boot_thread(generation: Option<Generation>) {
 unsafe fn adopt_area(area: *mut Area) {
     // SAFETY: HSPRG0 is Pinion's; the stubs expect exactly this in it.
     unsafe { mtspr!(spr::HSPRG0, area) };
+}
+
+/// Turns ME and RI on, which only an rfid can do for ME (Power ISA 3.0B, book
+/// III, 4.4.4.1). Until here a machine check is a checkstop, as it is between
+/// skiboot's own hand-over and its payload's vectors.
+///
+/// # Safety
+/// The thread's vectors, area and stacks are in place.
+unsafe fn enable_machine_checks() {
+    // SAFETY: goes on behind itself with the same registers.
+    unsafe {
+        asm!(
+            "bcl 20, 31, 2f",
+            "2:",
+            "mflr 4",
+            "addi 4, 4, 3f - 2b",
+            "mtspr {HSRR0}, 4",
+            "mtspr {HSRR1}, 5",
+            "hrfid",
+            "3:",
+            in("5") msr::HOST,
+            out("4") _,
+            out("lr") _,
+            HSRR0 = const spr::HSRR0,
+            HSRR1 = const spr::HSRR1,
+            options(nostack)
+        )
+    }
 }
 
 /// Sets LPCR and the timers of the running thread, whatever was in them.
@@ -161,6 +191,11 @@ fn init_control(generation: Option<Generation>) {
     unsafe {
         mtspr!(spr::LPIDR, 0u64);
         mtspr!(spr::LPCR, value);
+        // No counter, doorbell or breakpoint of an earlier system interrupts.
+        mtspr!(spr::MMCR0, spr::MMCR0_FREEZE);
+        mtspr!(spr::DPDES, 0u64);
+        mtspr!(spr::CIABR, 0u64);
+        mtspr!(spr::DAWRX0, 0u64);
         asm!("isync", options(nostack));
     }
     idle::disarm_decrementer();
@@ -230,16 +265,16 @@ unsafe fn continue_in(top: u64, to: extern "C" fn() -> !) -> ! {
     // with. A back chain of zero ends a backtrace.
     unsafe {
         asm!(
-            "mr 1, {stack}",
+            "mtspr {HSRR0}, 12",
+            "mtspr {HSRR1}, 5",
+            "mr 1, 4",
             "li 0, 0",
             "stdu 0, -32(1)",
-            "mtspr {HSRR0}, {to}",
-            "mtspr {HSRR1}, {msr}",
-            "mr 12, {to}",
             "hrfid",
-            stack = in(reg) top,
-            to = in(reg) to as usize,
-            msr = in(reg) msr::HOST,
+            in("4") top,
+            in("5") msr::HOST,
+            // Where the ABI wants the address of a function that is entered.
+            in("12") to as usize,
             HSRR0 = const spr::HSRR0,
             HSRR1 = const spr::HSRR1,
             options(noreturn)
@@ -263,7 +298,18 @@ unsafe fn plant_canary(low: u64) {
 /// there are no guard pages: this is what there is instead.
 pub fn stack_is_sound() -> bool {
     // SAFETY: the lowest word of the thread's own stack.
-    unsafe { (area().stack_low as *const u64).read_volatile() == CANARY }
+    unsafe { (area().stack_low.load(Ordering::Relaxed) as *const u64).read_volatile() == CANARY }
+}
+
+/// Does what a stack that is used up does to its end, for a test of what
+/// follows.
+///
+/// # Safety
+/// The machine is about to stop.
+pub unsafe fn spoil_stack() {
+    // SAFETY: the lowest word of the thread's own stack, which holds nothing
+    // but the mark.
+    unsafe { (area().stack_low.load(Ordering::Relaxed) as *mut u64).write_volatile(0) };
 }
 
 /// Goes on in `to` on a stack of `size` bytes at `low`; the stack so far is
@@ -273,11 +319,11 @@ pub fn stack_is_sound() -> bool {
 /// The memory is a multiple of 16 bytes, aligned, and the thread's for ever.
 /// Nothing that lies on the old stack is used any more.
 pub unsafe fn continue_on_stack(low: u64, size: u64, to: extern "C" fn() -> !) -> ! {
-    let area = mfspr!(spr::HSPRG0) as *mut Area;
-    // SAFETY: the area is the thread's own, and no interrupt comes in between.
+    let area = area();
+    area.stack_low.store(low, Ordering::Relaxed);
+    area.stack_top.store(low + size, Ordering::Relaxed);
+    // SAFETY: the memory is the thread's, and not used yet.
     unsafe {
-        (&raw mut (*area).stack_low).write_volatile(low);
-        (&raw mut (*area).stack_top).write_volatile(low + size);
         plant_canary(low);
         continue_in(low + size, to)
     }

@@ -11,5 +11,8 @@ pub const ME: u64 = 1 << 12;
 /// Recoverable interrupt.
 pub const RI: u64 = 1 << 1;
 
+/// What the first instructions run with: a machine check has nowhere to go yet.
+pub const EARLY: u64 = SF | HV;
+
 /// What Pinion runs with: 64-bit, hypervisor, translation and interrupts off.
 pub const HOST: u64 = SF | HV | ME | RI;

@@ -5,6 +5,16 @@
 pub const DAR: u32 = 19;
 /// Status of a data access fault.
 pub const DSISR: u32 = 18;
+/// Directed privileged doorbells that are pending.
+pub const DPDES: u32 = 176;
+/// Completed-instruction breakpoint.
+pub const CIABR: u32 = 187;
+/// Data watchpoint 0: what it watches.
+pub const DAWRX0: u32 = 188;
+/// Performance monitor control 0.
+pub const MMCR0: u32 = 795;
+/// All counters are frozen.
+pub const MMCR0_FREEZE: u64 = 1 << 31;
 /// Decrementer.
 pub const DEC: u32 = 22;
 /// Return address of an interrupt.

@@ -91,7 +91,7 @@ extern "C" fn pinion_secondary_start(area: *mut Area) -> ! {
     // SAFETY: `secondary_entry` found the area under this thread's PIR.
     unsafe {
         super::adopt_area(area);
-        super::plant_canary((*area).stack_low);
+        super::plant_canary((*area).stack_low.load(Ordering::Relaxed));
     }
     super::init_control(Generation::of_pvr(super::pvr()));
     let area = super::area();
@@ -146,7 +146,8 @@ pub fn ring_doorbell(area: &Area) {
     // Type 5, directed hypervisor doorbell (Power ISA 3.0B, book III, 10.3).
     let message = 5u64 << 27 | area.pir;
     // SAFETY: a doorbell ends power saving and is taken by a handler that does
-    // nothing. The sync makes the work visible before the bell.
+    // nothing. The sync and the receiver's msgsync make what was stored
+    // visible to it.
     // The assembler does not know msgsnd: 31, RB = r4, 206.
     unsafe { asm!("sync", ".long 0x7c00219c", in("4") message, options(nostack)) };
 }

@@ -263,6 +263,19 @@ mod tests {
     }
 
     #[test]
+    fn generations_are_told_by_the_upper_half() {
+        let of = Generation::of_pvr;
+        for pvr in [0x004b_0201, 0x004c_0100, 0x004d_0200] {
+            assert_eq!(of(pvr), Some(Generation::Power8));
+        }
+        assert_eq!(of(0x004e_1202), Some(Generation::Power9));
+        assert_eq!(of(0x0080_1200), Some(Generation::Power10));
+        for unknown in [0, 0x003f_0201, 0x004a_0000, 0x004f_0000, 0x0081_0000, !0] {
+            assert_eq!(of(unknown), None);
+        }
+    }
+
+    #[test]
     fn a_trap_is_a_trap() {
         assert_eq!(
             cause(&frame(0x700, bit(46), 0), Generation::Power8).what,

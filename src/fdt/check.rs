@@ -53,11 +53,19 @@ pub enum FdtError {
         /// Its value.
         value: u32,
     },
+    /// A node's name longer than 255 bytes.
+    #[error("device tree: the name of the node at {0:#x} does not end")]
+    LongName(usize),
+    /// The list of reserved memory runs to the end of the tree without its
+    /// last, empty entry.
+    #[error("device tree: the reserve block at {0:#x} has no end")]
+    Reserve(usize),
     /// Nodes nested deeper than [`MAX_DEPTH`].
     #[error("device tree: nodes nested deeper than {MAX_DEPTH} at {0:#x}")]
     Depth(usize),
-    /// A property name outside the strings block.
-    #[error("device tree: property at {at:#x} has its name at {name:#x}, outside the strings")]
+    /// A property's name lies outside the strings block, or does not end within
+    /// 255 bytes.
+    #[error("device tree: property at {at:#x}: no name at {name:#x} of the strings")]
     Name {
         /// The property's offset.
         at: usize,
@@ -113,6 +121,9 @@ pub(super) fn check(blob: &[u8]) -> Result<Tree<'_>, FdtError> {
     let reserve_at = field(4)? as usize;
     let reserve_size = size.saturating_sub(reserve_at);
     let reservations = block(blob, "reserve", reserve_at, reserve_size, 8)?;
+    if !reservations.chunks_exact(16).any(token::is_last_entry) {
+        return Err(FdtError::Reserve(reserve_at));
+    }
     walk(structure, structure_at, strings)?;
     Ok(Tree {
         structure,
@@ -144,11 +155,6 @@ fn block<'a>(
 
 /// Walks the structure block; `base` is its offset, for the messages.
 fn walk(structure: &[u8], base: usize, strings: &[u8]) -> Result<(), FdtError> {
-    // Where the strings end in NUL, a name that starts inside ends inside.
-    let terminated = match strings.iter().rposition(|&byte| byte == 0) {
-        Some(last) => last + 1,
-        None => 0,
-    };
     let (mut at, mut depth, mut roots) = (0, 0, 0);
     loop {
         let (token, next) = token::read(structure, at).map_err(|bad| match bad {
@@ -157,6 +163,7 @@ fn walk(structure: &[u8], base: usize, strings: &[u8]) -> Result<(), FdtError> {
                 at: base + at,
                 value,
             },
+            Bad::LongName => FdtError::LongName(base + at),
         })?;
         let misplaced = FdtError::Order(base + at);
         match token {
@@ -176,7 +183,7 @@ fn walk(structure: &[u8], base: usize, strings: &[u8]) -> Result<(), FdtError> {
             Token::End => depth -= 1,
             Token::Property(_, _) if depth == 0 => return Err(misplaced),
             Token::Property(name, _) => {
-                if name as usize >= terminated {
+                if token::name(strings, name as usize).is_none() {
                     return Err(FdtError::Name {
                         at: base + at,
                         name,

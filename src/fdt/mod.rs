@@ -9,7 +9,7 @@ mod node;
 mod token;
 
 pub use check::{FdtError, MAX_DEPTH, MAX_SIZE};
-pub use node::{Children, Descendants, Node, Properties, Property, Reg};
+pub use node::{Cells, Children, Descendants, Node, Properties, Property, Reg};
 
 /// Size of the fixed header, in bytes.
 pub const HEADER_SIZE: usize = 40;

@@ -20,6 +20,13 @@ pub struct Property<'a> {
     value: &'a [u8],
 }
 
+/// How many 32-bit cells the addresses and sizes of a node's children have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cells {
+    address: usize,
+    size: usize,
+}
+
 /// One entry of a `reg` property.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reg {
@@ -128,14 +135,33 @@ impl<'a> Node<'a> {
             .is_none_or(|status| matches!(status, "okay" | "ok"))
     }
 
+    /// The cell counts for this node's children: `#address-cells` of 1 or 2
+    /// (2 where there is none), `#size-cells` of 0 to 2 (1 where there is
+    /// none). `None` for anything else.
+    pub fn cells(&self) -> Option<Cells> {
+        let count = |name, default| match self.property(name) {
+            Some(property) => property.u32(),
+            None => Some(default),
+        };
+        let (address, size) = (count("#address-cells", 2)?, count("#size-cells", 1)?);
+        ((1..=2).contains(&address) && size <= 2).then_some(Cells {
+            address: address as usize,
+            size: size as usize,
+        })
+    }
+
     /// The entries of `reg`, with the cell counts of the parent; `None` where
-    /// there is no `reg`, or a cell count is beyond 2 or does not divide it.
+    /// there is no `reg`, or the cell counts make no sense or do not divide it.
     pub fn reg(&self, parent: &Node<'a>) -> Option<impl Iterator<Item = Reg> + use<'a>> {
-        let cells = |name, default| parent.u32(name).unwrap_or(default) as usize;
-        let (address, size) = (cells("#address-cells", 2), cells("#size-cells", 1));
+        self.reg_with(parent.cells()?)
+    }
+
+    /// As [`Node::reg`], for whoever reads many children of one parent.
+    pub fn reg_with(&self, cells: Cells) -> Option<impl Iterator<Item = Reg> + use<'a>> {
+        let Cells { address, size } = cells;
         let value = self.property("reg")?.value;
-        let entry = (address.checked_add(size)?).checked_mul(4)?;
-        if !(1..=2).contains(&address) || size > 2 || value.len() % entry != 0 {
+        let entry = (address + size) * 4;
+        if value.len() % entry != 0 {
             return None;
         }
         Some(value.chunks_exact(entry).map(move |bytes| {

@@ -20,7 +20,13 @@ pub(super) enum Bad {
     Truncated,
     /// A value that is no token.
     Unknown(u32),
+    /// A node's name longer than [`MAX_NAME`].
+    LongName,
 }
+
+/// Longest name that is taken, in bytes. Real ones stay below 64; without a
+/// limit a tree could be made whose every name takes a walk of megabytes.
+pub(super) const MAX_NAME: usize = 255;
 
 pub(super) fn be32(bytes: &[u8], at: usize) -> Option<u32> {
     let word = bytes.get(at..at.checked_add(4)?)?;
@@ -32,10 +38,15 @@ pub(super) fn be64(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_be_bytes(word.try_into().ok()?))
 }
 
-/// The bytes from `at` up to a NUL, which must be there.
+/// Whether this is the entry that ends the reserve block.
+pub(super) fn is_last_entry(entry: &[u8]) -> bool {
+    entry.iter().all(|&byte| byte == 0)
+}
+
+/// The bytes from `at` up to a NUL, which must be there within [`MAX_NAME`].
 pub(super) fn name(bytes: &[u8], at: usize) -> Option<&[u8]> {
     let rest = bytes.get(at..)?;
-    let end = rest.iter().position(|&byte| byte == 0)?;
+    let end = rest.iter().take(MAX_NAME + 1).position(|&byte| byte == 0)?;
     rest.get(..end)
 }
 
@@ -46,7 +57,14 @@ pub(super) fn read(block: &[u8], mut at: usize) -> Result<(Token<'_>, usize), Ba
         let body = at + 4;
         return match word {
             1 => {
-                let name = name(block, body).ok_or(Bad::Truncated)?;
+                let name = name(block, body).ok_or_else(|| {
+                    let rest = block.len().saturating_sub(body);
+                    if rest > MAX_NAME {
+                        Bad::LongName
+                    } else {
+                        Bad::Truncated
+                    }
+                })?;
                 let next = pad(body + name.len() + 1);
                 Ok((Token::Begin(name), next))
             }

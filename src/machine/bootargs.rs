@@ -1,5 +1,8 @@
 //! The loader's words in `/chosen/bootargs`.
 
+use super::Warning;
+use super::limits::{Warnings, shown};
+use crate::fdt::Tree;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -69,6 +72,29 @@ impl fmt::Display for Unknown {
 const WORDS: &str =
     "there are console=, log=, crash=, selftest, selftest=, provoke=, run=, threads=";
 
+/// Longest bootargs that are read, in bytes.
+pub const MAX_BOOTARGS: usize = 4096;
+
+/// The words of `/chosen/bootargs`.
+pub(super) fn read(tree: &Tree<'_>, warnings: &mut Warnings) -> BootArgs {
+    let chosen = tree.find("/chosen");
+    let text = chosen.and_then(|chosen| chosen.text("bootargs"));
+    let mut text = text.unwrap_or("");
+    if text.len() > MAX_BOOTARGS {
+        warnings.push(Warning::LongBootArgs(MAX_BOOTARGS));
+        // Up to the last word that is whole.
+        let head = text.get(..text.floor_char_boundary(MAX_BOOTARGS));
+        text = head
+            .and_then(|head| head.rsplit_once(' '))
+            .map_or("", |(words, _)| words);
+    }
+    let (arguments, unknown) = BootArgs::parse(text);
+    for word in unknown {
+        warnings.push(Warning::BootArg(word));
+    }
+    arguments
+}
+
 impl BootArgs {
     /// Parses the words; what is not understood comes back beside.
     pub fn parse(text: &str) -> (Self, Vec<Unknown>) {
@@ -77,7 +103,7 @@ impl BootArgs {
         for word in text.split_ascii_whitespace() {
             if let Err(expected) = arguments.take(word) {
                 unknown.push(Unknown {
-                    word: word.to_string(),
+                    word: shown(word),
                     expected,
                 });
             }

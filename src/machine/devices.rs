@@ -1,9 +1,11 @@
 //! Host bridges and serial ports.
 
 use super::Warning;
-use crate::fdt::{Node, Tree};
-use alloc::string::{String, ToString};
+use super::limits::{Warnings, shown};
+use crate::fdt::{Cells, Node, Tree};
+use alloc::string::String;
 use alloc::vec::Vec;
+use arrayvec::ArrayVec;
 
 /// A PCI host bridge, as far as it is needed to name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct Phb {
     pub buses: (u8, u8),
     /// Partitionable endpoints (`ibm,opal-num-pes`).
     pub endpoints: u32,
+    /// The PE of what belongs to no other (`ibm,opal-reserved-pe`).
+    pub reserved: Option<u32>,
 }
 
 /// How a serial port's registers are reached.
@@ -49,16 +53,42 @@ pub struct Uart {
     pub is_reserved: bool,
 }
 
+/// Most PHBs that are taken. Sixteen chips of six have 96.
+pub const MAX_PHBS: usize = 192;
+
+/// Most 16550 ports that are taken.
+pub const MAX_UARTS: usize = 8;
+
+/// Real addresses have at most 56 bits.
+const REAL_BITS: u32 = 56;
+
+/// Clocks that a 16550 is believed to have, in hertz, and the usual one.
+const CLOCKS: core::ops::RangeInclusive<u32> = 16 * 50..=1_000_000_000;
+const DEFAULT_CLOCK: u32 = 1_843_200;
+
+/// The usual speed in bits per second.
+const DEFAULT_BAUD: u32 = 115_200;
+
 const KINDS: [&str; 3] = ["ibm,power8-pciex", "ibm,power9-pciex", "ibm,power10-pciex"];
 
-pub(super) fn read_phbs(tree: &Tree<'_>, warnings: &mut Vec<Warning>) -> Vec<Phb> {
+pub(super) fn read_phbs(tree: &Tree<'_>, warnings: &mut Warnings) -> Vec<Phb> {
     let root = tree.root();
-    let mut phbs = Vec::new();
+    let cells = root.cells();
+    let mut phbs: Vec<Phb> = Vec::new();
     for node in root.children().filter(|node| node.base_name() == "pciex") {
-        match read_phb(&root, &node) {
+        let phb = read_phb(cells, &node).and_then(|phb| {
+            if phbs.len() == MAX_PHBS {
+                return Err("there are more than 192 bridges");
+            }
+            if phbs.iter().any(|other| other.id == phb.id) {
+                return Err("its ibm,opal-phbid was there before");
+            }
+            Ok(phb)
+        });
+        match phb {
             Ok(phb) => phbs.push(phb),
             Err(reason) => warnings.push(Warning::Phb {
-                node: node.name().to_string(),
+                node: shown(node.name()),
                 reason,
             }),
         }
@@ -66,7 +96,7 @@ pub(super) fn read_phbs(tree: &Tree<'_>, warnings: &mut Vec<Warning>) -> Vec<Phb
     phbs
 }
 
-fn read_phb(root: &Node<'_>, node: &Node<'_>) -> Result<Phb, &'static str> {
+fn read_phb(cells: Option<Cells>, node: &Node<'_>) -> Result<Phb, &'static str> {
     let kind = KINDS
         .into_iter()
         .find(|kind| node.is_compatible(kind))
@@ -74,19 +104,18 @@ fn read_phb(root: &Node<'_>, node: &Node<'_>) -> Result<Phb, &'static str> {
     if !node.is_usable() {
         return Err("firmware says that it cannot be used");
     }
-    let registers = node
-        .reg(root)
-        .and_then(|mut regs| regs.next())
-        .ok_or("it has no reg")?;
-    let buses = node
-        .property("bus-range")
-        .map(|range| range.cells().collect::<Vec<u32>>());
-    let buses = match buses.as_deref() {
+    let registers = cells
+        .and_then(|cells| node.reg_with(cells)?.next())
+        .filter(|reg| reg.start >> REAL_BITS == 0)
+        .ok_or("it has no reg, or one that cannot be")?;
+    let buses = node.property("bus-range").map(|range| few(range.cells()));
+    let buses = match buses.as_ref().map(|list| list.as_slice()) {
         Some(&[first, last]) => match (u8::try_from(first), u8::try_from(last)) {
             (Ok(first), Ok(last)) if first <= last => (first, last),
             _ => return Err("its bus-range is absurd"),
         },
-        _ => (0, 255),
+        Some(_) => return Err("its bus-range has not two numbers"),
+        None => (0, 255),
     };
     Ok(Phb {
         id: node
@@ -99,21 +128,30 @@ fn read_phb(root: &Node<'_>, node: &Node<'_>) -> Result<Phb, &'static str> {
         endpoints: node
             .u32("ibm,opal-num-pes")
             .ok_or("it has no ibm,opal-num-pes")?,
+        reserved: node.u32("ibm,opal-reserved-pe"),
     })
+}
+
+/// The first few numbers, enough to see that there are too many.
+fn few(numbers: impl Iterator<Item = u32>) -> ArrayVec<u32, 4> {
+    numbers.take(4).collect()
 }
 
 /// 16550 ports: below the LPC node, which on POWER8 is an ISA bridge in the
 /// chip's XSCOM space, and on POWER9 and later a bus of the root
-/// (skiboot hw/lpc.c, hw/lpc-uart.c).
-pub(super) fn read_uarts(tree: &Tree<'_>) -> Vec<Uart> {
-    let mut uarts = Vec::new();
+/// (skiboot hw/lpc.c, hw/lpc-uart.c). Needs no heap: it also serves a machine
+/// that cannot have one.
+pub fn uarts(tree: &Tree<'_>) -> ArrayVec<Uart, MAX_UARTS> {
+    let mut uarts = ArrayVec::new();
     for top in tree.root().children() {
         match top.base_name() {
             "lpcm-opb" => {
                 let window = io_window(&top);
                 for lpc in top.children().filter(|node| node.base_name() == "lpc") {
-                    let path =
-                        |port: u16| window.map(|start| UartPath::Mmio(start + u64::from(port)));
+                    let path = |port: u16| {
+                        let address = window?.checked_add(u64::from(port))?;
+                        (address >> REAL_BITS == 0).then_some(UartPath::Mmio(address))
+                    };
                     add_uarts(&lpc, path, &mut uarts);
                 }
             }
@@ -129,27 +167,43 @@ pub(super) fn read_uarts(tree: &Tree<'_>) -> Vec<Uart> {
     uarts
 }
 
-fn add_uarts(bus: &Node<'_>, path: impl Fn(u16) -> Option<UartPath>, uarts: &mut Vec<Uart>) {
-    for node in bus.children().filter(|node| node.base_name() == "serial") {
+fn add_uarts(
+    bus: &Node<'_>,
+    path: impl Fn(u16) -> Option<UartPath>,
+    uarts: &mut ArrayVec<Uart, MAX_UARTS>,
+) {
+    for node in bus.children().filter(is_uart) {
         // ISA: space (1 = IO), address, size.
-        let reg = node
-            .property("reg")
-            .map(|reg| reg.cells().collect::<Vec<u32>>());
-        let Some(&[1, port, _]) = reg.as_deref() else {
+        let reg = node.property("reg").map(|reg| few(reg.cells()));
+        let Some(&[1, port, _]) = reg.as_ref().map(|list| list.as_slice()) else {
             continue;
         };
         let Ok(port) = u16::try_from(port) else {
             continue;
         };
         let Some(path) = path(port) else { continue };
-        uarts.push(Uart {
+        let clock_hz = node.u32("clock-frequency");
+        let clock_hz = clock_hz
+            .filter(|hertz| CLOCKS.contains(hertz))
+            .unwrap_or(DEFAULT_CLOCK);
+        let baud = node.u32("current-speed");
+        let baud = baud
+            .filter(|baud| (1..=clock_hz / 16).contains(baud))
+            .unwrap_or(DEFAULT_BAUD.min(clock_hz / 16));
+        // Ports beyond the limit are not missed.
+        let _ = uarts.try_push(Uart {
             port,
             path,
-            clock_hz: node.u32("clock-frequency").unwrap_or(1_843_200),
-            baud: node.u32("current-speed").unwrap_or(115_200),
+            clock_hz,
+            baud,
             is_reserved: node.text("status") == Some("reserved"),
         });
     }
+}
+
+/// skiboot calls them `serial@i3f8`, QEMU `isa-serial@i3f8`.
+fn is_uart(node: &Node<'_>) -> bool {
+    matches!(node.base_name(), "serial" | "isa-serial")
 }
 
 /// Real address of port 0 of the LPC bus's IO space: the bus's own `ranges`
@@ -157,19 +211,24 @@ fn add_uarts(bus: &Node<'_>, path: impl Fn(u16) -> Option<UartPath>, uarts: &mut
 /// address in two cells; size).
 fn io_window(opb: &Node<'_>) -> Option<u64> {
     let lpc = opb.children().find(|node| node.base_name() == "lpc")?;
-    let inner: Vec<u32> = lpc.property("ranges")?.cells().collect();
-    let io = inner
-        .chunks_exact(4)
-        .find(|entry| entry.first() == Some(&1))?;
-    let &[_, 0, bus, _] = io else { return None };
-    let outer: Vec<u32> = opb.property("ranges")?.cells().collect();
-    outer.chunks_exact(4).find_map(|entry| {
-        let &[start, high, low, size] = entry else {
-            return None;
-        };
+    let inner = lpc.property("ranges")?;
+    let io = fours(inner.cells()).find(|&[space, ..]| space == 1)?;
+    let [_, 0, bus, _] = io else { return None };
+    let outer = opb.property("ranges")?;
+    fours(outer.cells()).find_map(|[start, high, low, size]| {
         let offset = bus.checked_sub(start)?;
-        (offset < size).then(|| (u64::from(high) << 32 | u64::from(low)) + u64::from(offset))
+        let real = u64::from(high) << 32 | u64::from(low);
+        if offset < size {
+            real.checked_add(u64::from(offset))
+        } else {
+            None
+        }
     })
+}
+
+/// Cells four by four; an odd rest is left out.
+fn fours(mut cells: impl Iterator<Item = u32>) -> impl Iterator<Item = [u32; 4]> {
+    core::iter::from_fn(move || Some([cells.next()?, cells.next()?, cells.next()?, cells.next()?]))
 }
 
 impl core::fmt::Display for UartPath {

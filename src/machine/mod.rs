@@ -12,19 +12,23 @@ mod cpus;
 mod devices;
 mod firmware;
 mod interrupts;
+mod limits;
 mod memory;
+mod plan;
 
 pub use bootargs::{BootArgs, ConsoleChoice, CrashAction, Unknown};
-pub use cpus::{Core, Cpus};
-pub use devices::{Phb, Uart, UartPath};
-pub use firmware::{FirmwareInfo, FirmwareInterrupt};
+pub use cpus::{Core, Cpus, MAX_THREADS, MAX_THREADS_PER_CORE};
+pub use devices::{MAX_PHBS, MAX_UARTS, Phb, Uart, UartPath, uarts};
+pub use firmware::{FirmwareEntry, FirmwareInfo, FirmwareInterrupt};
 pub use interrupts::{IcpPage, InterruptController};
 pub use memory::{MAX_RANGES, MemoryMap};
+pub use plan::Plan;
 
 use crate::fdt::Tree;
 use crate::processor::DEFAULT_TIMEBASE_HZ;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
+use limits::{Warnings, shown, shown_or_unknown};
 use thiserror::Error;
 
 /// Something in the tree that Pinion cannot do without.
@@ -42,6 +46,18 @@ pub enum MachineError {
         /// The kind of node.
         node: &'static str,
     },
+    /// More memory than the frame allocator manages, in bytes.
+    #[error("device tree: {0:#x} bytes of memory are more than any POWER machine has")]
+    TooMuch(u64),
+    /// Memory at addresses that no processor has.
+    #[error("device tree: memory {0} lies beyond 2^56, where no real address is")]
+    Beyond(crate::memory::ranges::Range),
+    /// No free range holds the frame allocator's records, in bytes.
+    #[error("device tree: no free range of memory holds {0:#x} bytes of records")]
+    NoRoom(u64),
+    /// Firmware's memory is not described.
+    #[error("device tree: /ibm,opal: opal-runtime-size is missing or does not hold the entry")]
+    FirmwareSize,
     /// A range that overflows, or one too many.
     #[error("device tree: {node}: {error}")]
     Range {
@@ -55,14 +71,20 @@ pub enum MachineError {
 /// Something that is wrong, but not fatal: said on the console.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Warning {
-    /// A processor node without a usable thread list.
-    #[error("device tree: {0}: no ibm,ppc-interrupt-server#s and no reg; the core is left out")]
-    Core(String),
+    /// A processor node whose threads cannot be used.
+    #[error("device tree: {node}: {reason}; the core is left out")]
+    Core {
+        /// The node's name.
+        node: String,
+        /// Why.
+        reason: &'static str,
+    },
     /// No processor node describes the thread that runs.
     #[error("device tree: no processor node has thread {0:#x}, which runs this; it is used alone")]
     BootThread(u64),
-    /// The initrd lies outside of memory, or its end is before its start.
-    #[error("device tree: initrd {start:#x}..{end:#x} does not lie in memory; it is not used")]
+    /// The initrd lies outside of memory or in what is Pinion's or firmware's,
+    /// or its end is before its start.
+    #[error("device tree: initrd {start:#x}..{end:#x} does not lie in free memory; it is not used")]
     Initrd {
         /// Its first byte.
         start: u64,
@@ -80,6 +102,15 @@ pub enum Warning {
     /// A word in bootargs that means nothing.
     #[error("bootargs: {0}")]
     BootArg(Unknown),
+    /// More of firmware's interrupt sources than any machine has.
+    #[error("device tree: opal-interrupts is absurdly long; it is left out")]
+    Interrupts,
+    /// More words in bootargs than are read.
+    #[error("bootargs: longer than {0} bytes; the rest is left out")]
+    LongBootArgs(usize),
+    /// Warnings that are not shown.
+    #[error("device tree: {0} more warnings are left out")]
+    More(usize),
     /// No usable timebase frequency.
     #[error("device tree: no timebase-frequency; 512 MHz is taken")]
     Timebase,
@@ -112,38 +143,36 @@ pub struct Machine {
     pub warnings: Vec<Warning>,
 }
 
+/// Most `compatible` texts of the root that are kept.
+const MAX_COMPATIBLE: usize = 16;
+
 impl Machine {
     /// Reads the machine; `running` is the PIR of the thread that does it.
     pub fn read(tree: &Tree<'_>, running: u64) -> Self {
         let root = tree.root();
-        let mut warnings = Vec::new();
+        let mut warnings = Warnings::default();
         let compatible: Vec<String> = root
             .property("compatible")
-            .map(|list| list.texts().map(ToString::to_string).collect())
+            .map(|list| list.texts().take(MAX_COMPATIBLE).map(shown).collect())
             .unwrap_or_default();
         let cpus = Cpus::read(tree, running, &mut warnings);
-        let (bootargs, unknown) = BootArgs::parse(
-            tree.find("/chosen")
-                .and_then(|chosen| chosen.text("bootargs"))
-                .unwrap_or(""),
-        );
-        warnings.extend(unknown.into_iter().map(Warning::BootArg));
+        let bootargs = bootargs::read(tree, &mut warnings);
         let timebase_hz = cpus::timebase(tree).unwrap_or_else(|| {
             warnings.push(Warning::Timebase);
             DEFAULT_TIMEBASE_HZ
         });
         Self {
-            model: root.text("model").unwrap_or("unknown").to_string(),
+            model: shown_or_unknown(root.text("model")),
             is_emulated: compatible.iter().any(|name| name.starts_with("qemu,")),
             compatible,
             timebase_hz,
             cpus,
             phbs: devices::read_phbs(tree, &mut warnings),
-            uarts: devices::read_uarts(tree),
+            uarts: uarts(tree).into_iter().collect(),
             interrupts: interrupts::read(tree),
-            firmware: FirmwareInfo::read(tree),
+            firmware: FirmwareInfo::read(tree, &mut warnings),
             bootargs,
-            warnings,
+            warnings: warnings.into_list(),
         }
     }
 }

@@ -140,6 +140,12 @@ impl<const N: usize> RangeSet<N> {
         self.ranges.iter().any(|mine| mine.contains(range))
     }
 
+    /// Whether a byte of `range` is in one of the ranges.
+    pub fn touches(&self, range: &Range) -> bool {
+        let common = |mine: &Range| mine.start < range.end && range.start < mine.end;
+        !range.is_empty() && self.ranges.iter().any(common)
+    }
+
     /// Adds a range, joining what it touches.
     ///
     /// # Errors
@@ -233,6 +239,14 @@ mod tests {
         assert_eq!(pieces(&set), [(0, 40), (60, 40)]);
         set.remove(Range::new(0, 1000).unwrap()).unwrap();
         assert_eq!(pieces(&set), []);
+    }
+
+    #[test]
+    fn ranges_that_only_meet_do_not_touch() {
+        let set = set(&[(10, 10), (40, 10)]);
+        let touches = |start, size| set.touches(&Range::new(start, size).unwrap());
+        assert!(touches(0, 11) && touches(19, 1) && touches(0, 100) && touches(45, 1));
+        assert!(!touches(0, 10) && !touches(20, 20) && !touches(50, 5) && !touches(15, 0));
     }
 
     #[test]

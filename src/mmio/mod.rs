@@ -4,6 +4,10 @@
 //! hits; a device wants the cache-inhibited instructions (Power ISA 3.0B, book
 //! III, 4.4.1), which is why the `volatile` crate does not do here. Device
 //! registers of the PHB and the interrupt controller are big-endian.
+//!
+//! Each access is ordered behind everything before it (sync, as skiboot's
+//! include/io.h does), and a load is complete, its machine check included,
+//! before anything after it (twi, isync).
 
 use crate::addr::HostAddr;
 use core::arch::asm;
@@ -20,7 +24,15 @@ macro_rules! access {
             let value: u64;
             // SAFETY: the caller answers for the address.
             unsafe {
-                asm!($load, out(reg) value, in(reg) at.get(), options(nostack));
+                asm!(
+                    "sync",
+                    $load,
+                    "twi 0, {0}, 0",
+                    "isync",
+                    out(reg) value,
+                    in(reg) at.get(),
+                    options(nostack)
+                );
             }
             value as $type
         }
@@ -34,7 +46,13 @@ macro_rules! access {
         pub unsafe fn $write(at: HostAddr, value: $type) {
             // SAFETY: the caller answers for the address and the value.
             unsafe {
-                asm!($store, in(reg) u64::from(value), in(reg) at.get(), options(nostack));
+                asm!(
+                    "sync",
+                    $store,
+                    in(reg) u64::from(value),
+                    in(reg) at.get(),
+                    options(nostack)
+                );
             }
         }
     };

@@ -366,6 +366,30 @@ impl<R: RawOpal, W: Waiter> Opal<R, W> {
         unsafe { self.once(Token::LpcWrite, &arguments) }.map(drop)
     }
 
+    /// Whether a PE is frozen, for MMIO or DMA.
+    ///
+    /// # Errors
+    /// What firmware says.
+    pub fn is_frozen(&self, phb: u64, pe: u32) -> Result<bool, OpalError> {
+        let (mut state, mut kind) = (0u8, 0u16);
+        let pointers = [&raw mut state as u64, &raw mut kind as u64];
+        let arguments = [phb, u64::from(pe), pointers[0], pointers[1], 0];
+        // SAFETY: pointers to a byte and to two bytes; the last may be null.
+        unsafe { self.once(Token::PciEehFreezeStatus, &arguments)? };
+        Ok(state != 0)
+    }
+
+    /// Ends a PE's freeze, MMIO and DMA.
+    ///
+    /// # Errors
+    /// What firmware says.
+    pub fn clear_freeze(&self, phb: u64, pe: u32) -> Result<(), OpalError> {
+        // OPAL_EEH_ACTION_CLEAR_FREEZE_ALL
+        const ALL: u64 = 3;
+        // SAFETY: no pointers.
+        unsafe { self.retried(Token::PciEehFreezeClear, &[phb, u64::from(pe), ALL]) }.map(drop)
+    }
+
     /// Reads 32 bits of config space.
     ///
     /// # Errors

@@ -155,9 +155,16 @@ unsafe impl RawOpal for &Firmware {
             token: token as u64,
             arguments,
         };
+        let area = crate::cpu::area();
+        if !area.enter_firmware() {
+            area.leave_firmware();
+            return Err(OpalError::Reentered { token });
+        }
         // SAFETY: the entry comes from the device tree; Pinion runs with what
         // point 2 of the contract asks for (EE is on only in `cpu::idle`, which
         // calls nothing); the caller answers for the arguments.
-        Ok(unsafe { opal_enter(&call) })
+        let answer = unsafe { opal_enter(&call) };
+        area.leave_firmware();
+        Ok(answer)
     }
 }

@@ -67,11 +67,9 @@ pub enum Event {
         /// Whether firmware recovered from it.
         recovered: bool,
     },
-    /// Delayed power-off: the machine will lose power in so many seconds.
-    DelayedPowerOff {
-        /// Time left, in seconds.
-        seconds: u64,
-    },
+    /// Delayed power-off: the machine will lose power before long. The message
+    /// says no more (skiboot platforms/ibm-fsp/, hw/fsp/fsp-dpo.c).
+    DelayedPowerOff,
     /// Something else.
     Other(u32),
 }
@@ -107,7 +105,7 @@ impl fmt::Display for Event {
                 "hypervisor maintenance event: kind {kind}, severity {severity}, {}recovered",
                 if recovered { "" } else { "not " }
             ),
-            Self::DelayedPowerOff { seconds } => write!(f, "power goes off in {seconds} s"),
+            Self::DelayedPowerOff => f.write_str("power goes off before long"),
             Self::Other(kind) => write!(f, "message of unknown kind {kind}"),
         }
     }
@@ -133,7 +131,7 @@ impl Event {
         match self {
             Self::Shutdown { reboot: false } => Response::PowerOff("firmware asks for it"),
             Self::Shutdown { reboot: true } => Response::Reboot("firmware asks for it"),
-            Self::Epow | Self::DelayedPowerOff { .. } => Response::PowerOff("before power is lost"),
+            Self::Epow | Self::DelayedPowerOff => Response::PowerOff("before power is lost"),
             Self::MemoryError { .. } => Response::PowerOff("memory has failed"),
             Self::Maintenance {
                 recovered,
@@ -164,9 +162,7 @@ pub fn decode_message(message: &Message) -> Event {
                 recovered: disposition == 0,
             }
         }
-        5 => Event::DelayedPowerOff {
-            seconds: parameter(0),
-        },
+        5 => Event::DelayedPowerOff,
         other => Event::Other(other),
     }
 }
@@ -249,9 +245,8 @@ mod tests {
     }
 
     #[test]
-    fn delayed_power_off_and_unknown_kinds_keep_their_numbers() {
-        let seconds = Event::DelayedPowerOff { seconds: 30 };
-        assert_eq!(decode_message(&message(5, &[30])), seconds);
+    fn delayed_power_off_says_no_more_and_unknown_kinds_keep_their_number() {
+        assert_eq!(decode_message(&message(5, &[])), Event::DelayedPowerOff);
         assert_eq!(decode_message(&message(77, &[])), Event::Other(77));
     }
 }

@@ -87,6 +87,12 @@ pub enum OpalError {
         /// The call.
         token: Token,
     },
+    /// A call from a thread that crashed inside another, whose locks are held.
+    #[error("OPAL {token:?}: refused inside another call that crashed")]
+    Reentered {
+        /// The call.
+        token: Token,
+    },
     /// No firmware: there is no `/ibm,opal`, or it is unusable.
     #[error("OPAL {token:?}: this machine has no OPAL")]
     NoFirmware {

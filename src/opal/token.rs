@@ -45,8 +45,12 @@ tokens! {
     PciConfigWrite32 = 18,
     /// XICS: routes or masks a source.
     SetXive = 19,
+    /// How a PE is frozen.
+    PciEehFreezeStatus = 23,
     /// Room in a terminal's output buffer.
     ConsoleWriteBufferSpace = 25,
+    /// Ends a PE's freeze.
+    PciEehFreezeClear = 26,
     /// Starts a thread.
     StartCpu = 41,
     /// Where a thread is.

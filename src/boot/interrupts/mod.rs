@@ -248,11 +248,15 @@ pub fn register(
     delivery.register(source, registration, boot)
 }
 
-/// From the vectors: takes what is pending. Without delivery nothing is: both
-/// controllers let nothing through until they are told to.
-pub fn take() {
-    if let Some(delivery) = delivery() {
-        delivery.take();
+/// From the vectors: takes what is pending; `false` without a known controller,
+/// where nobody can end it.
+pub fn take() -> bool {
+    match delivery() {
+        Some(delivery) => {
+            delivery.take();
+            true
+        }
+        None => false,
     }
 }
 

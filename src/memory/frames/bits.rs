@@ -19,44 +19,32 @@ fn levels(count: usize) -> impl Iterator<Item = usize> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BitSet {
     /// First word in the storage.
-    base: u32,
+    base: usize,
     /// Numbers below this one may be members.
-    count: u32,
+    count: usize,
 }
 
 impl BitSet {
     /// A set of numbers below `count`, in the words from `base` on, which are
-    /// zero. Both are below 2^32: that is a set over 16 TiB of pages.
+    /// zero when it is used first.
     pub(super) const fn new(base: usize, count: usize) -> Self {
-        assert!(base <= u32::MAX as usize && count <= u32::MAX as usize);
-        Self {
-            base: base as u32,
-            count: count as u32,
-        }
-    }
-
-    fn base(&self) -> usize {
-        self.base as usize
-    }
-
-    fn count(&self) -> usize {
-        self.count as usize
+        Self { base, count }
     }
 
     pub(super) fn contains(&self, words: &[u64], number: usize) -> bool {
-        number < self.count()
+        number < self.count
             && words
-                .get(self.base() + number / 64)
+                .get(self.base + number / 64)
                 .is_some_and(|word| word >> (number % 64) & 1 == 1)
     }
 
     /// Adds or removes a member; a number beyond the count changes nothing.
     pub(super) fn set(&self, words: &mut [u64], number: usize, member: bool) {
-        if number >= self.count() {
+        if number >= self.count {
             return;
         }
-        let (mut base, mut index, mut member) = (self.base(), number, member);
-        for length in levels(self.count()) {
+        let (mut base, mut index, mut member) = (self.base, number, member);
+        for length in levels(self.count) {
             let Some(word) = words.get_mut(base + index / 64) else {
                 return;
             };
@@ -76,11 +64,11 @@ impl BitSet {
 
     /// The lowest member.
     pub(super) fn first(&self, words: &[u64]) -> Option<usize> {
-        // From the top word down: at most four levels for 2^24 numbers.
-        let mut starts = [0; 8];
+        // From the top word down: eleven levels would be all of 2^64 numbers.
+        let mut starts = [0; 11];
         let mut depth = 0;
-        let mut start = self.base();
-        for length in levels(self.count()) {
+        let mut start = self.base;
+        for length in levels(self.count) {
             *starts.get_mut(depth)? = start;
             (depth, start) = (depth + 1, start + length);
         }

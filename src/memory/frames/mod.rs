@@ -20,8 +20,12 @@ pub const MIN_SHIFT: u32 = 12;
 /// Largest block: 2^30 bytes.
 pub const MAX_SHIFT: u32 = 30;
 
-/// Most zones, one for each separate range of usable memory.
-pub const MAX_ZONES: usize = 24;
+/// Most zones, one for each separate range of usable memory on one chip.
+pub const MAX_ZONES: usize = 64;
+
+/// Most memory that is managed, in bytes: 64 TiB, what the largest POWER
+/// machines have. Their records take 4 GiB.
+pub const MAX_BYTES: u64 = 1 << 46;
 
 const ORDERS: usize = (MAX_SHIFT - MIN_SHIFT + 1) as usize;
 
@@ -77,6 +81,12 @@ pub enum FrameError {
     /// More zones than there is room for.
     #[error("more than {MAX_ZONES} separate ranges of memory")]
     TooManyZones,
+    /// More memory than [`MAX_BYTES`], in bytes.
+    #[error("{0:#x} bytes of memory are more than the {MAX_BYTES:#x} that can be managed")]
+    TooMuch(u64),
+    /// A range that overlaps a zone.
+    #[error("memory {0} is managed already")]
+    Overlap(Range),
     /// Less storage than the bits take, in words.
     #[error("{needed} words of storage are needed, {given} were given")]
     Storage {
@@ -95,10 +105,21 @@ struct Zone {
     /// from here, so that a block's number tells its alignment.
     origin: u64,
     chip: u32,
-    free: [BitSet; ORDERS],
+    /// First word of the free blocks' bits, for each order. 2^32 words are the
+    /// bits of 512 TiB.
+    words: [u32; ORDERS],
 }
 
 impl Zone {
+    /// The free blocks of an order.
+    fn free(&self, order: usize) -> BitSet {
+        let bytes = self.range.end().get() - self.origin;
+        match self.words.get(order) {
+            Some(&base) => BitSet::new(base as usize, count(bytes, order)),
+            None => BitSet::new(0, 0),
+        }
+    }
+
     fn number(&self, address: u64, order: usize) -> usize {
         ((address - self.origin) >> (MIN_SHIFT as usize + order)) as usize
     }
@@ -122,8 +143,12 @@ pub struct FrameAllocator<'a> {
 fn counts(range: &Range) -> (u64, [usize; ORDERS]) {
     let origin = range.start().get() & !((1 << MAX_SHIFT) - 1);
     let bytes = range.end().get() - origin;
-    let count = |order: usize| (bytes >> (MIN_SHIFT as usize + order)) as usize;
-    (origin, core::array::from_fn(count))
+    (origin, core::array::from_fn(|order| count(bytes, order)))
+}
+
+/// Whole blocks of an order in so many bytes.
+fn count(bytes: u64, order: usize) -> usize {
+    (bytes >> (MIN_SHIFT as usize + order)) as usize
 }
 
 impl<'a> FrameAllocator<'a> {
@@ -145,12 +170,26 @@ impl<'a> FrameAllocator<'a> {
         }
     }
 
-    /// Adds the whole pages of `range`, which is apart from all zones and lies
-    /// on `chip`, as free memory.
+    /// Adds the whole pages of `range`, which lies on `chip`, as free memory. A
+    /// range without a whole page adds nothing.
     ///
     /// # Errors
-    /// Too many zones, too little storage; nothing has changed.
+    /// Too many zones, too much memory, too little storage, or a page of the
+    /// range is in a zone; nothing has changed.
     pub fn add_zone(&mut self, range: Range, chip: u32) -> Result<(), FrameError> {
+        let pages = range.whole_blocks(MIN_SHIFT);
+        if pages.is_empty() {
+            return Ok(());
+        }
+        let total = self.total_bytes.saturating_add(pages.size());
+        if total > MAX_BYTES {
+            return Err(FrameError::TooMuch(total));
+        }
+        let apart =
+            |zone: &Zone| zone.range.end() <= pages.start() || pages.end() <= zone.range.start();
+        if !self.zones.iter().all(apart) {
+            return Err(FrameError::Overlap(pages));
+        }
         let needed = self.used + Self::storage_for(&range);
         if needed > self.words.len() {
             return Err(FrameError::Storage {
@@ -158,19 +197,21 @@ impl<'a> FrameAllocator<'a> {
                 given: self.words.len(),
             });
         }
-        let range = range.whole_blocks(MIN_SHIFT);
-        let (origin, counts) = counts(&range);
+        let (origin, counts) = counts(&pages);
         let mut base = self.used;
-        let free = counts.map(|count| {
-            let set = BitSet::new(base, count);
+        let words = counts.map(|count| {
+            let first = base;
             base += words_for(count);
-            set
+            first as u32
         });
+        if u32::try_from(base).is_err() {
+            return Err(FrameError::TooMuch(total));
+        }
         let zone = Zone {
-            range,
+            range: pages,
             origin,
             chip,
-            free,
+            words,
         };
         self.zones
             .try_push(zone)
@@ -179,19 +220,18 @@ impl<'a> FrameAllocator<'a> {
         let Some(zone) = self.zones.last() else {
             return Ok(());
         };
-        let (mut at, end) = (range.start().get(), range.end().get());
+        let (mut at, end) = (pages.start().get(), pages.end().get());
         while at < end {
             // The largest block that is aligned here and still fits.
             let aligned = at.trailing_zeros().min(MAX_SHIFT);
             let fits = (end - at).ilog2();
             let order = (aligned.min(fits) - MIN_SHIFT) as usize;
-            if let Some(set) = zone.free.get(order) {
-                set.set(self.words, zone.number(at, order), true);
-            }
+            zone.free(order)
+                .set(self.words, zone.number(at, order), true);
             at += 1u64 << (MIN_SHIFT as usize + order);
         }
-        self.free_bytes += range.size();
-        self.total_bytes += range.size();
+        self.free_bytes += pages.size();
+        self.total_bytes = total;
         Ok(())
     }
 
@@ -214,23 +254,19 @@ impl<'a> FrameAllocator<'a> {
             .chain(self.zones.iter().filter(far));
         for zone in zones {
             // The smallest block that is large enough, in this zone.
-            let found = zone
-                .free
-                .iter()
-                .enumerate()
-                .skip(order)
-                .find_map(|(large, set)| set.first(self.words).map(|number| (large, number)));
+            let found = (order..ORDERS).find_map(|large| {
+                let number = zone.free(large).first(self.words)?;
+                Some((large, number))
+            });
             let Some((large, number)) = found else {
                 continue;
             };
             let start = zone.address(number, large);
-            for (at, set) in zone.free.iter().enumerate() {
-                if at == large {
-                    set.set(self.words, number, false);
-                } else if (order..large).contains(&at) {
-                    // The upper half of each split stays free.
-                    set.set(self.words, zone.number(start, at) + 1, true);
-                }
+            zone.free(large).set(self.words, number, false);
+            for at in order..large {
+                // The upper half of each split stays free.
+                zone.free(at)
+                    .set(self.words, zone.number(start, at) + 1, true);
             }
             self.free_bytes -= 1 << shift;
             return Ok(Block {
@@ -255,12 +291,8 @@ impl<'a> FrameAllocator<'a> {
             return Err(FrameError::NotInUse(block));
         };
         let order = (shift - MIN_SHIFT) as usize;
-        let larger_is_free = zone
-            .free
-            .iter()
-            .enumerate()
-            .skip(order)
-            .any(|(at, set)| set.contains(self.words, zone.number(start, at)));
+        let larger_is_free =
+            (order..ORDERS).any(|at| zone.free(at).contains(self.words, zone.number(start, at)));
         // A block has no copy, so this is a mistake inside Pinion. A part of it
         // cannot be free: only a whole block is ever given back.
         if larger_is_free {
@@ -270,7 +302,7 @@ impl<'a> FrameAllocator<'a> {
         while at + 1 < ORDERS {
             let number = zone.number(address, at);
             let buddy = number ^ 1;
-            let Some(set) = zone.free.get(at) else { break };
+            let set = zone.free(at);
             if !set.contains(self.words, buddy) {
                 break;
             }
@@ -278,9 +310,8 @@ impl<'a> FrameAllocator<'a> {
             address = zone.address(number & !1, at);
             at += 1;
         }
-        if let Some(set) = zone.free.get(at) {
-            set.set(self.words, zone.number(address, at), true);
-        }
+        zone.free(at)
+            .set(self.words, zone.number(address, at), true);
         self.free_bytes += 1 << shift;
         Ok(())
     }
@@ -298,9 +329,9 @@ impl<'a> FrameAllocator<'a> {
     /// Base-2 logarithm of the largest free block, if any is free.
     pub fn largest_free(&self) -> Option<u32> {
         (0..ORDERS).rev().find_map(|order| {
-            let any = self.zones.iter().filter_map(|zone| zone.free.get(order));
-            any.into_iter()
-                .any(|set| set.first(self.words).is_some())
+            self.zones
+                .iter()
+                .any(|zone| zone.free(order).first(self.words).is_some())
                 .then_some(MIN_SHIFT + order as u32)
         })
     }

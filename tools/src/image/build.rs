@@ -27,7 +27,7 @@ pub fn for_machine(workspace: &Workspace, command: &mut Command) {
         .arg(workspace.image_target_dir())
         .args([
             "-Zbuild-std=core,alloc,compiler_builtins",
-            "-Zbuild-std-features=compiler-builtins-mem",
+            "-Zbuild-std-features=compiler-builtins-mem,optimize_for_size",
             "-Zjson-target-spec",
         ])
         // Building core from source is not stable; the compiler's version is pinned.
