@@ -3,6 +3,8 @@
 
 #[cfg(not(target_os = "none"))]
 fn main() {
-    eprintln!("pinion is an image for OpenPOWER machines: `cargo xtask run` boots it in an emulator");
+    eprintln!(
+        "pinion is an image for OpenPOWER machines: `cargo xtask run` boots it in an emulator"
+    );
     std::process::exit(2);
 }

@@ -65,16 +65,19 @@ impl<P: Platform> super::Engine<P> {
         self.platform.barrier();
         let enabled = self
             .forced_kill(pe)
-            .and_then(|()| self.platform.set_tve(pe, tve, Some(&table)));
+            .and_then(|_| self.platform.set_tve(pe, tve, Some(&table)));
         let Err(error) = enabled else { return Ok(()) };
-        match self
+        let undone = self
             .platform
             .set_tve(pe, tve, None)
             .and_then(|()| self.forced_kill(pe))
-        {
-            Ok(()) => self.forget_pe(window, pe),
+            .is_ok()
+            && (!known.gate.has_failed() || self.recover_pe(pe).is_ok());
+        if undone {
+            self.forget_pe(window, pe);
+        } else {
             // The TVE may be on: the PE stays in the list, for a detach.
-            Err(_) => self.freeze(pe),
+            self.freeze(pe);
         }
         Err(DmaError::Attach { pe, error })
     }

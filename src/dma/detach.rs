@@ -96,14 +96,12 @@ impl<P: Platform> super::Engine<P> {
             self.platform
                 .set_tve(pe, window.range.tve(), None)
                 .map_err(at(DetachStep::TveOff))?;
-            self.forced_kill(pe).map_err(at(DetachStep::Kill))?;
+            let number = self.forced_kill(pe).map_err(at(DetachStep::Kill))?;
             if mode == DetachMode::Reset {
                 self.platform
                     .reset_functions(pe)
                     .map_err(at(DetachStep::Reset))?;
-                self.platform
-                    .clear_freeze(pe)
-                    .map_err(at(DetachStep::ClearFreeze))?;
+                self.thaw(pe, number)?;
             }
             Ok(())
         };

@@ -33,15 +33,15 @@ impl<P: Platform> super::Engine<P> {
         Ok(())
     }
 
-    fn recover_pe(&self, pe: PeId) -> Result<(), (DetachStep, PhbError)> {
+    /// Makes a PE that failed usable: its functions are reset, its kill is
+    /// complete, its freeze is cleared.
+    pub(super) fn recover_pe(&self, pe: PeId) -> Result<(), (DetachStep, PhbError)> {
         let at = |step| move |error| (step, error);
         self.platform
             .reset_functions(pe)
             .map_err(at(DetachStep::Reset))?;
-        self.forced_kill(pe).map_err(at(DetachStep::Kill))?;
-        self.platform
-            .clear_freeze(pe)
-            .map_err(at(DetachStep::ClearFreeze))
+        let number = self.forced_kill(pe).map_err(at(DetachStep::Kill))?;
+        self.thaw(pe, number)
     }
 
     /// Releases what failed kills left, for a kill that started after all of
