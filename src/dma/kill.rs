@@ -155,6 +155,7 @@ pub(super) struct Pe<I: Interrupts> {
 /// Whose a PE is, and which of its TVEs are taken.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Usage {
+    /// Whose functions may be doing DMA: until they are reset with no TVE on.
     pub(super) owner: Option<OwnerId>,
     pub(super) tves: [bool; 2],
 }

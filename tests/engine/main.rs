@@ -8,4 +8,5 @@ mod defects;
 mod faults;
 mod features;
 mod property;
+mod recovery;
 mod threads;
