@@ -26,9 +26,30 @@ impl Usage {
         Ok(())
     }
 
-    pub(super) fn release(&mut self, tve: TveSelect) {
+    /// Takes both TVEs of a PE that has none in use.
+    pub(super) fn reserve(&mut self, pe: PeId) -> Result<(), DmaError> {
+        for tve in [TveSelect::Low, TveSelect::High] {
+            if self.tves[index(tve)] {
+                return Err(DmaError::TveInUse { pe, tve });
+            }
+        }
+        self.tves = [true; 2];
+        Ok(())
+    }
+
+    /// Ends [`Usage::reserve`]; the PE is nobody's if its functions are `reset`.
+    pub(super) fn unreserve(&mut self, reset: bool) {
+        self.tves = [false; 2];
+        if reset {
+            self.owner = None;
+        }
+    }
+
+    /// The TVE is off. The PE is nobody's only if its functions are `reset`:
+    /// otherwise they may still do DMA for their owner.
+    pub(super) fn release(&mut self, tve: TveSelect, reset: bool) {
         self.tves[index(tve)] = false;
-        if self.tves == [false; 2] {
+        if reset && self.tves == [false; 2] {
             self.owner = None;
         }
     }
@@ -40,6 +61,11 @@ impl<P: Platform> super::Engine<P> {
     ///
     /// The PE is known to the window before its TVE is on, so that no unmap can
     /// miss its kill.
+    ///
+    /// A PE stays its partition's until a detach with
+    /// [`DetachMode::Reset`](super::DetachMode::Reset) from its last window, or
+    /// [`Engine::release_pe`](super::Engine::release_pe): another partition's
+    /// window is refused until then, after a failed attach too.
     pub fn attach(&self, window: &Window<P>, pe: PeId) -> Result<(), DmaError> {
         let known = self.pe(pe).ok_or(DmaError::UnknownPe(pe))?;
         let _control = window.control()?;
@@ -65,25 +91,28 @@ impl<P: Platform> super::Engine<P> {
         self.platform.barrier();
         let enabled = self
             .forced_kill(pe)
-            .and_then(|()| self.platform.set_tve(pe, tve, Some(&table)));
+            .and_then(|_| self.platform.set_tve(pe, tve, Some(&table)));
         let Err(error) = enabled else { return Ok(()) };
-        match self
+        let undone = self
             .platform
             .set_tve(pe, tve, None)
             .and_then(|()| self.forced_kill(pe))
-        {
-            Ok(()) => self.forget_pe(window, pe),
+            .is_ok()
+            && (!known.gate.has_failed() || self.recover_pe(pe).is_ok());
+        if undone {
+            self.forget_pe(window, pe, false);
+        } else {
             // The TVE may be on: the PE stays in the list, for a detach.
-            Err(_) => self.freeze(pe),
+            self.freeze(pe);
         }
         Err(DmaError::Attach { pe, error })
     }
 
     /// `pe` uses the window no more: its TVE is off and its kill complete.
-    pub(super) fn forget_pe(&self, window: &Window<P>, pe: PeId) {
+    pub(super) fn forget_pe(&self, window: &Window<P>, pe: PeId, reset: bool) {
         window.state.lock().pes.retain(|&mut other| other != pe);
         if let Some(known) = self.pe(pe) {
-            known.usage.lock().release(window.range.tve());
+            known.usage.lock().release(window.range.tve(), reset);
         }
     }
 }

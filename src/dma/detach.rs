@@ -18,6 +18,8 @@ pub enum DetachMode {
     Reset,
     /// They go on through the PE's other window: for a partition that removes
     /// one of its own windows. A freeze that a stray DMA provokes is its own.
+    /// A PE that the engine has frozen after a failure is reset all the same,
+    /// and thawed: nothing else would do it. The PE stays the partition's.
     Running,
 }
 
@@ -85,33 +87,54 @@ impl<P: Platform> super::Engine<P> {
         Ok(())
     }
 
+    /// Resets the functions of `pe`, which uses no window, and makes it
+    /// nobody's: for a PE that was last detached with [`DetachMode::Running`].
+    pub fn release_pe(&self, pe: PeId) -> Result<(), DmaError> {
+        let known = self.pe(pe).ok_or(DmaError::UnknownPe(pe))?;
+        // Nobody attaches it meanwhile.
+        known.usage.lock().reserve(pe)?;
+        let result = self
+            .bus_master_off(pe)
+            .and_then(|()| self.recover_pe(pe))
+            .map_err(|(step, error)| {
+                self.freeze(pe);
+                DmaError::Detach { pe, step, error }
+            });
+        known.usage.lock().unreserve(result.is_ok());
+        result
+    }
+
+    fn bus_master_off(&self, pe: PeId) -> Result<(), (DetachStep, PhbError)> {
+        self.platform
+            .bus_master_off(pe)
+            .map_err(|error| (DetachStep::BusMasterOff, error))
+    }
+
     fn detach_pe(&self, window: &Window<P>, pe: PeId, mode: DetachMode) -> Result<(), DmaError> {
-        let steps = || -> Result<(), (DetachStep, PhbError)> {
+        let known = self.pe(pe).ok_or(DmaError::UnknownPe(pe))?;
+        let steps = || -> Result<bool, (DetachStep, PhbError)> {
             let at = |step| move |error| (step, error);
             if mode == DetachMode::Reset {
-                self.platform
-                    .bus_master_off(pe)
-                    .map_err(at(DetachStep::BusMasterOff))?;
+                self.bus_master_off(pe)?;
             }
             self.platform
                 .set_tve(pe, window.range.tve(), None)
                 .map_err(at(DetachStep::TveOff))?;
-            self.forced_kill(pe).map_err(at(DetachStep::Kill))?;
-            if mode == DetachMode::Reset {
+            let number = self.forced_kill(pe).map_err(at(DetachStep::Kill))?;
+            let reset = mode == DetachMode::Reset || known.gate.has_failed();
+            if reset {
                 self.platform
                     .reset_functions(pe)
                     .map_err(at(DetachStep::Reset))?;
-                self.platform
-                    .clear_freeze(pe)
-                    .map_err(at(DetachStep::ClearFreeze))?;
+                self.thaw(pe, number)?;
             }
-            Ok(())
+            Ok(mode == DetachMode::Reset)
         };
-        steps().map_err(|(step, error)| {
+        let reset = steps().map_err(|(step, error)| {
             self.freeze(pe);
             DmaError::Detach { pe, step, error }
         })?;
-        self.forget_pe(window, pe);
+        self.forget_pe(window, pe, reset);
         Ok(())
     }
 

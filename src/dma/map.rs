@@ -45,7 +45,8 @@ impl<P: Platform> super::Engine<P> {
                 continue;
             }
             if missing != Missing::default() {
-                link_all(&self.platform, &state.tree, range, &mut reserve.spare)?;
+                let (tree, spare) = (&state.tree, &mut reserve.spare);
+                link_where(&self.platform, tree, range, spare, |_, _| true)?;
             }
             let mut operation = Operation::begin(self, window, range, None, true);
             self.store_run(&mut state, range, first);
@@ -118,22 +119,29 @@ impl<P: Platform> super::Engine<P> {
     }
 }
 
-/// Links spare tables wherever `range` has no leaf.
+/// Links spare tables wherever `range` has no leaf and `wanted` says so: it gets
+/// the first page of the leaf, counted from the start of `range`, and how many.
 #[cold]
-pub(super) fn link_all<M: TableMemory>(
+pub(super) fn link_where<M: TableMemory>(
     memory: &M,
     tree: &Tree,
     range: SlotRange,
     spare: &mut Tables,
+    wanted: impl Fn(u64, u64) -> bool,
 ) -> Result<(), DmaError> {
     let mut done = 0;
     while let Some(rest) = range.part(done, u64::MAX) {
-        // Not to be: the reserve covers the range. Only empty tables are added.
-        let bytes = 1 << tree.shape().level_shift();
-        let at = tree
-            .ensure(memory, rest.first(), spare)
-            .ok_or(DmaError::NoTableMemory { bytes })?;
-        done += (tree.shape().entries() - at.index) as u64;
+        let shape = tree.shape();
+        let room = (shape.entries() - shape.leaf_index(rest.first())) as u64;
+        let pages = room.min(rest.pages());
+        if wanted(done, pages) {
+            // Not to be: the reserve covers the range. Only empty tables are
+            // added.
+            let bytes = 1 << shape.level_shift();
+            tree.ensure(memory, rest.first(), spare)
+                .ok_or(DmaError::NoTableMemory { bytes })?;
+        }
+        done += pages;
     }
     Ok(())
 }

@@ -25,6 +25,10 @@ pub(super) struct Operation<'w, P: Platform> {
     makes: bool,
     // It put new levels into the tree.
     pub(super) linked: bool,
+    // It is counted in `State::relinking`.
+    relinks: bool,
+    // Its kill has to cover indirect entries, of its own or of others.
+    kills_levels: bool,
     settled: bool,
     // Dropped last.
     _in_flight: InFlight<'w>,
@@ -69,6 +73,8 @@ impl<'w, P: Platform> Operation<'w, P> {
             retired,
             makes,
             linked: false,
+            relinks: false,
+            kills_levels: false,
             settled: false,
             _in_flight: in_flight,
         }
@@ -80,6 +86,9 @@ impl<'w, P: Platform> Operation<'w, P> {
     pub(super) fn seal(&mut self, state: &mut State) {
         self.pes.clone_from(&state.pes);
         core::mem::swap(&mut self.retired, &mut state.retired);
+        self.relinks = self.linked || !self.retired.is_empty();
+        state.relinking += u32::from(self.relinks);
+        self.kills_levels = state.relinking != 0;
     }
 
     /// Nothing was changed.
@@ -108,6 +117,10 @@ impl<'w, P: Platform> Operation<'w, P> {
     ) -> Result<(), DmaError> {
         match self.engine.kill(&self.pes, self.scope()) {
             Ok(killed) => {
+                if self.relinks {
+                    self.window.state.lock().relinking -= 1;
+                    self.relinks = false;
+                }
                 release(&mut self, &killed);
                 if let Some(replaced) = replaced {
                     replaced.release(&self.window.holdings);
@@ -133,10 +146,10 @@ impl<'w, P: Platform> Operation<'w, P> {
     }
 
     /// A kill by page may leave indirect entries in a PHB: only where no level
-    /// came or went.
+    /// came or went, in this operation or in one that has yet to kill.
     #[inline]
     fn scope(&self) -> KillScope {
-        if self.retired.is_empty() && !self.linked {
+        if !self.kills_levels {
             let (bus, pages) = (
                 self.window.range.bus(self.range.first()),
                 self.range.pages(),
@@ -158,6 +171,9 @@ impl<'w, P: Platform> Operation<'w, P> {
         let memory = &self.engine.platform;
         let mut state = self.window.state.lock();
         state.failed = state.failed.or(pe).or(self.pes.first().copied());
+        // Nothing is admitted before a kill of the PEs.
+        state.relinking -= u32::from(self.relinks);
+        self.relinks = false;
         if let Some(stamp) = self.stamp.take() {
             state.stamps.burn(stamp);
         }

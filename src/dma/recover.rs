@@ -10,15 +10,22 @@ use crate::tce::entry;
 
 impl<P: Platform> super::Engine<P> {
     /// Makes a window usable again whose kill failed: resets each PE that
-    /// failed, kills all, and only then releases what was kept. On failure the
-    /// window stays as it was; recovery may be tried again.
+    /// failed, through this window or another, kills all, and only then
+    /// releases what was kept. When it returns `Ok`, no PE of the window is
+    /// frozen by the engine. On failure the window stays as it was; recovery
+    /// may be tried again.
     pub fn recover(&self, window: &Window<P>) -> Result<(), DmaError> {
         let _control = window.control()?;
-        let state = window.state.lock();
+        let mut state = window.state.lock();
+        let pes = state.pes.clone();
+        // Frozen through another window, or by a detach: this one needs it too.
+        let frozen = pes
+            .iter()
+            .find(|&&pe| self.pe(pe).is_some_and(|known| known.gate.has_failed()));
+        state.failed = state.failed.or(frozen.copied());
         if state.failed.is_none() {
             return Ok(());
         }
-        let pes = state.pes.clone();
         drop(state);
         // No operation starts as long as the window counts as failed.
         window.quiesce();
@@ -33,15 +40,15 @@ impl<P: Platform> super::Engine<P> {
         Ok(())
     }
 
-    fn recover_pe(&self, pe: PeId) -> Result<(), (DetachStep, PhbError)> {
+    /// Makes a PE that failed usable: its functions are reset, its kill is
+    /// complete, its freeze is cleared.
+    pub(super) fn recover_pe(&self, pe: PeId) -> Result<(), (DetachStep, PhbError)> {
         let at = |step| move |error| (step, error);
         self.platform
             .reset_functions(pe)
             .map_err(at(DetachStep::Reset))?;
-        self.forced_kill(pe).map_err(at(DetachStep::Kill))?;
-        self.platform
-            .clear_freeze(pe)
-            .map_err(at(DetachStep::ClearFreeze))
+        let number = self.forced_kill(pe).map_err(at(DetachStep::Kill))?;
+        self.thaw(pe, number)
     }
 
     /// Releases what failed kills left, for a kill that started after all of

@@ -2,7 +2,7 @@
 //! replaced, and an entry without rights is an unmap.
 
 use super::error::DmaError;
-use super::map::link_all;
+use super::map::link_where;
 use super::operation::Operation;
 use super::reserve::Reserve;
 use super::state::State;
@@ -19,6 +19,11 @@ use crate::tce::{Access, Entry, Slot, SlotRange, Stamp, Tce};
 trait Wanted {
     /// The bits of entry `index`; live or 0.
     fn bits(&self, index: u64) -> u64;
+
+    /// Whether any of the `pages` entries from `first` is a mapping.
+    fn maps(&self, first: u64, pages: u64) -> bool {
+        (0..pages).any(|offset| self.bits(first.wrapping_add(offset)) != 0)
+    }
 }
 
 /// Any entries, in a list.
@@ -199,7 +204,13 @@ impl<P: Platform> super::Engine<P> {
                 }
             };
             if missing != Missing::default()
-                && let Err(error) = link_all(&self.platform, &state.tree, range, &mut reserve.spare)
+                && let Err(error) = link_where(
+                    &self.platform,
+                    &state.tree,
+                    range,
+                    &mut reserve.spare,
+                    |first, pages| wanted.maps(first, pages),
+                )
             {
                 state.stamps.give(stamp);
                 return Err(error);
@@ -256,13 +267,14 @@ impl<P: Platform> super::Engine<P> {
                     }
                 }
             } else {
-                lacking |=
-                    (0..segment.pages).any(|offset| wanted.bits(done.wrapping_add(offset)) != 0);
+                lacking |= wanted.maps(done, segment.pages);
             }
             done = done.wrapping_add(segment.pages);
         }
         Ok(if lacking {
-            state.tree.missing(memory, range)
+            state
+                .tree
+                .missing_where(memory, range, |first, pages| wanted.maps(first, pages))
         } else {
             Missing::default()
         })

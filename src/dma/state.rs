@@ -34,6 +34,9 @@ pub(super) struct State {
     pub(super) stamps: Stamps,
     /// Tables that are out of the tree; the next kill lets them go.
     pub(super) retired: Tables,
+    /// Operations that linked or unlinked levels and whose kill is not over: a
+    /// PHB may remember indirect entries that only a kill of the PE removes.
+    pub(super) relinking: u32,
     /// Leaves that were empty when last seen, by their first slot.
     empty: ArrayVec<Slot, EMPTY_LEAVES_KEPT>,
     /// Pins of replaced pages whose kill failed: no entry remembers them.
@@ -50,6 +53,7 @@ impl State {
             pes: PeList::new(),
             stamps: Stamps::new(),
             retired: Tables::default(),
+            relinking: 0,
             empty: ArrayVec::new(),
             stranded: RegionCounts::new(),
         }

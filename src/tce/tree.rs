@@ -121,6 +121,18 @@ impl Tree {
 
     /// How many tables `range` needs that do not exist.
     pub fn missing<M: TableMemory>(&self, memory: &M, range: SlotRange) -> Missing {
+        self.missing_where(memory, range, |_, _| true)
+    }
+
+    /// As [`Tree::missing`], for those leaves only of which `wanted` says so: it
+    /// gets the first page, counted from the start of `range`, and the number
+    /// of pages of `range` that are in the leaf.
+    pub fn missing_where<M: TableMemory>(
+        &self,
+        memory: &M,
+        range: SlotRange,
+        wanted: impl Fn(u64, u64) -> bool,
+    ) -> Missing {
         let mut missing = Missing::default();
         if self.shape.levels() == 1 {
             return missing;
@@ -130,7 +142,13 @@ impl Tree {
         let mut slot = range.first().get();
         let mut previous: Option<u64> = None;
         loop {
-            let present = self.present_levels(memory, Slot::new(slot));
+            let next = ((slot >> leaf_bits) + 1) << leaf_bits;
+            let pages = next.min(last + 1) - slot;
+            let present = if wanted(slot - range.first().get(), pages) {
+                self.present_levels(memory, Slot::new(slot))
+            } else {
+                self.shape.levels()
+            };
             for level in present..self.shape.levels() {
                 // The table on this level covers what one entry above it does.
                 let covers = self.shape.entry_bits(level - 1);
@@ -142,11 +160,13 @@ impl Tree {
                     }
                 }
             }
-            previous = Some(slot);
-            match ((slot >> leaf_bits) + 1) << leaf_bits {
-                next if next <= last => slot = next,
-                _ => return missing,
+            if present < self.shape.levels() {
+                previous = Some(slot);
             }
+            if next > last {
+                return missing;
+            }
+            slot = next;
         }
     }
 

@@ -235,40 +235,37 @@ fn f11_a_shared_table_survives_until_the_last_detach() {
 
 #[test]
 fn f12_a_level_that_cannot_be_made_changes_nothing() {
-    let (rig, party, window) = simple();
-    rig.engine
-        .map(&window, rig.bus(0), rig.host(0x1000), 1, Access::Read)
-        .unwrap();
-    let (bytes, used) = (rig.machine().table_bytes(), party.quota.used());
-    // Three leaves are missing; each of them fails in turn.
-    for after in 0..3 {
-        // The engine flushes and tries once more: fail that too.
-        rig.machine().fail(Some(Failure {
-            after,
-            forever: true,
-            error: PhbError::TimedOut,
-        }));
-        let mut kills_fail =
-            rig.engine
-                .map(&window, rig.bus(1), rig.host(0x1000), 1600, Access::Read);
-        if kills_fail == Err(DmaError::Frozen(pe(0))) {
-            rig.machine().fail(None);
-            rig.engine.recover(&window).unwrap();
-            kills_fail = Err(DmaError::NoTableMemory { bytes: 1 << 12 });
+    // The root and the first leaf, then frames for so many of three more.
+    for frames in 0..=3 {
+        let rig = Rig::with_table_bytes(PhbKind::Phb4, PageShift::K4, 2, (3 + frames) << 12);
+        let party = rig.party(1);
+        rig.grant(&party, 0x1000, 2048);
+        let window = rig.window(&party, 0, 1 << 14, 2);
+        rig.plug(&party, &window, 0);
+        rig.engine
+            .map(&window, rig.bus(0), rig.host(0x1000), 1, Access::Read)
+            .unwrap();
+        let (bytes, used) = (rig.machine().table_bytes(), party.quota.used());
+        assert_eq!((bytes, used), (3 << 12, 3 << 12));
+        let map = rig
+            .engine
+            .map(&window, rig.bus(1), rig.host(0x1000), 1600, Access::Read);
+        if frames == 3 {
+            assert_eq!(map, Ok(()));
+            continue;
         }
-        assert!(kills_fail.is_err());
-        rig.machine().fail(None);
-        if window.failed().is_some() {
-            rig.engine.recover(&window).unwrap();
-            rig.machine().bus_master_on(pe(0));
-        }
+        assert_eq!(map, Err(DmaError::NoTableMemory { bytes: 1 << 12 }));
         assert_eq!(
             (rig.machine().table_bytes(), party.quota.used()),
             (bytes, used)
         );
+        assert_eq!(party.holdings.region(0).unwrap().pins, 1);
+        assert!(!rig.machine().is_frozen(pe(0)));
+        assert_eq!(window.failed(), None);
+        assert!(rig.machine().dma(0, 0, rig.bus(0), false).is_ok());
+        assert!(rig.machine().probe(0, 0, rig.bus(1), false).is_err());
         rig.check(&[&*window]);
     }
-    assert_eq!(party.holdings.region(0).unwrap().pins, 1);
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use pinion::dma::{DetachMode, DmaError, ErrorKind};
 use pinion::memory::ledger::{OwnerId, PinError};
-use pinion::seam::{PeId, TveSelect};
-use pinion::sim::{DmaFault, PhbKind, Step};
+use pinion::seam::{PeId, PhbError, TveSelect};
+use pinion::sim::{DmaFault, Failure, PhbKind, Step};
 use pinion::tce::tve::Tve;
 use pinion::tce::{Access, Entry, PageShift, PageSizes, RangeError, Tce, WindowRange};
 use std::sync::{Arc, Mutex};
@@ -126,6 +126,57 @@ fn a6_pages_that_a_device_may_have_written_are_marked_dirty() {
     rig.engine.clear(&window).unwrap();
     assert!((9..24).all(|page| party.holdings.is_dirty(rig.host(0x1000 + page))));
     assert!(!party.holdings.is_dirty(rig.host(0x1020)));
+}
+
+/// Somebody takes the marks after the store of a remap, and the device writes
+/// after that, through what the PHB remembers: the page is marked all the same.
+#[test]
+fn a6_a_mark_taken_before_the_kill_of_a_remap_is_not_lost() {
+    let (rig, party, window) = simple(PhbKind::Phb4, PageShift::K4);
+    let (host, bus) = (rig.host(0x1000), rig.bus(3));
+    for fails in [false, true] {
+        rig.engine.clear(&window).unwrap();
+        rig.engine
+            .map(&window, bus, host, 1, Access::ReadWrite)
+            .unwrap();
+        rig.machine().dma(0, 0, bus, false).unwrap();
+        party.holdings.take_dirty(host, |_, _| ()).unwrap();
+        let holdings = party.holdings.clone();
+        let mut done = false;
+        rig.machine().set_hook(move |machine, step| {
+            if step == Step::Kill && !done {
+                done = true;
+                let mut taken = Vec::new();
+                holdings
+                    .take_dirty(host, |host, _| taken.push(host))
+                    .unwrap();
+                assert_eq!(taken, [host]);
+                assert_eq!(machine.dma(0, 0, bus, true), Ok(host));
+            }
+        });
+        if fails {
+            rig.machine().fail(Some(Failure {
+                after: 0,
+                forever: false,
+                error: PhbError::TimedOut,
+            }));
+        }
+        let result = rig
+            .engine
+            .remap_run(&window, bus, rig.host(0x1020), 1, Access::Read);
+        rig.machine().clear_hook();
+        rig.machine().fail(None);
+        assert_eq!(result.is_err(), fails);
+        if fails {
+            party.holdings.take_dirty(host, |_, _| ()).unwrap();
+            rig.engine.recover(&window).unwrap();
+            rig.machine().bus_master_on(pe(0));
+        }
+        assert!(party.holdings.is_dirty(host));
+        // The kill is over: now the mark can be taken.
+        party.holdings.take_dirty(host, |_, _| ()).unwrap();
+        assert!(!party.holdings.is_dirty(host));
+    }
 }
 
 #[test]

@@ -7,5 +7,7 @@ mod bad_input;
 mod defects;
 mod faults;
 mod features;
+mod levels;
 mod property;
+mod recovery;
 mod threads;

@@ -13,6 +13,8 @@ use crate::seam::Interrupts;
 pub struct RegionCounts {
     // Start of a region and pins, sorted.
     counts: ArrayVec<(HostAddr, u64), REGIONS_PER_OWNER>,
+    // Operations of these that keep the owner's dirty marks from being taken.
+    replacing: u64,
 }
 
 impl RegionCounts {
@@ -21,6 +23,7 @@ impl RegionCounts {
     pub fn new() -> Self {
         Self {
             counts: ArrayVec::new_const(),
+            replacing: 0,
         }
     }
 
@@ -64,8 +67,21 @@ impl RegionCounts {
         self.counts.clear();
     }
 
+    /// Whether dirty marks are kept for these pages.
+    #[inline]
+    pub(super) fn is_replacing(&self) -> bool {
+        self.replacing != 0
+    }
+
+    /// Notes that dirty marks are kept until the release.
+    #[inline]
+    pub(super) fn begin_replacing(&mut self) {
+        self.replacing = 1;
+    }
+
     /// Moves all pins of `other` here.
     pub fn append(&mut self, other: &mut Self) {
+        self.replacing += core::mem::take(&mut other.replacing);
         for (start, pins) in other.counts.drain(..) {
             self.add(start, pins);
         }
@@ -83,6 +99,9 @@ impl RegionCounts {
     pub fn release<I: Interrupts>(&mut self, holdings: &Holdings<I>) {
         for (start, pins) in self.counts.drain(..) {
             holdings.unpin_region(start, pins);
+        }
+        if self.replacing != 0 {
+            holdings.end_replacing(core::mem::take(&mut self.replacing));
         }
     }
 }

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::LedgerError;
-use crate::seam::sync::{AtomicU8, Ordering};
+use crate::seam::sync::{AtomicU8, AtomicU64, Ordering};
 
 /// A byte per granule of a region. Marking is one store, no read-modify-write:
 /// two threads that mark neighbours do not disturb each other.
@@ -53,13 +53,28 @@ impl DirtyMap {
             .is_some_and(|mark| mark.load(Ordering::Relaxed) != 0)
     }
 
-    /// Calls `dirty` with the offset of each marked granule, which is clean then.
-    pub(super) fn take(&self, mut dirty: impl FnMut(u64)) {
+    /// Calls `dirty` with the offset of each marked granule, which is clean
+    /// then, unless `replacing` is not 0.
+    pub(super) fn take(&self, replacing: &AtomicU64, mut dirty: impl FnMut(u64)) {
         for (index, mark) in self.marks.iter().enumerate() {
-            if mark.load(Ordering::Relaxed) != 0 {
-                mark.store(0, Ordering::Relaxed);
-                dirty((index as u64) << self.granule);
+            if mark.load(Ordering::Relaxed) == 0 {
+                continue;
             }
+            // A swap: a mark that comes in between is of a write that the
+            // caller will see. Acquire: `replacing` is not older than the mark.
+            if replacing.load(Ordering::Acquire) != 0
+                || mark.swap(0, Ordering::Acquire) != 0 && replacing.load(Ordering::Acquire) != 0
+            {
+                mark.store(1, Ordering::Relaxed);
+            }
+            dirty((index as u64) << self.granule);
+        }
+    }
+
+    /// Makes all of it clean: nothing holds the region.
+    pub(super) fn wipe(&self) {
+        for mark in &self.marks {
+            mark.store(0, Ordering::Relaxed);
         }
     }
 

@@ -9,7 +9,7 @@ use super::release::{Releaser, Tally};
 use super::{LedgerError, OwnerId, REGIONS_PER_OWNER};
 use crate::addr::HostAddr;
 use crate::seam::Interrupts;
-use crate::seam::sync::Shared;
+use crate::seam::sync::{AtomicU64, Ordering, Shared};
 
 /// One owner's regions, sorted by address.
 ///
@@ -18,6 +18,9 @@ use crate::seam::sync::Shared;
 pub struct Holdings<I: Interrupts> {
     owner: OwnerId,
     regions: Shared<Vec<Region>, I>,
+    // Operations that marked pages before their kill: a device may write them
+    // after the mark, so no mark is taken away until they are over.
+    replacing: AtomicU64,
 }
 
 /// Why pages were not pinned.
@@ -83,6 +86,7 @@ impl<I: Interrupts> Holdings<I> {
         Self {
             owner,
             regions: Shared::new(Vec::new()),
+            replacing: AtomicU64::new(0),
         }
     }
 
@@ -202,7 +206,14 @@ impl<I: Interrupts> Holdings<I> {
     /// Starts to count pages one by one, by region.
     #[inline]
     pub fn tally(&self, page_shift: u32) -> Tally<'_, I> {
-        Tally::new(self.regions.read(), page_shift)
+        Tally::new(self.regions.read(), page_shift, &self.replacing)
+    }
+
+    /// The kills of `operations` that marked pages before are over.
+    #[cold]
+    pub(super) fn end_replacing(&self, operations: u64) {
+        // Release: who sees this sees what devices wrote.
+        self.replacing.fetch_sub(operations, Ordering::Release);
     }
 
     /// Removes `pins` pins of the region that `start` is in.
@@ -228,14 +239,20 @@ impl<I: Interrupts> Holdings<I> {
     }
 
     /// Calls `dirty` with address and log2 of the bytes of each dirty granule
-    /// of the region at `start`; they are clean then. A page that is written
-    /// later is marked again: take the mark first, copy the page after it.
+    /// of the region at `start`. They are clean then, unless a remap of this
+    /// owner has replaced writable entries and its kill is not over: devices
+    /// may still write then, and the marks stay for the next call.
+    ///
+    /// A mark comes when an entry goes, after its kill. So, for a copy that
+    /// misses nothing: take the marks, then copy; copy each page with a live
+    /// writable entry too, each time. The last time, stop the devices first:
+    /// unmap, or detach, which kill. One thread at a time.
     pub fn take_dirty(
         &self,
         start: HostAddr,
         dirty: impl FnMut(HostAddr, u32),
     ) -> Result<(), LedgerError> {
-        self.with_region(start, |region| region.take_dirty(dirty))
+        self.with_region(start, |region| region.take_dirty(&self.replacing, dirty))
     }
 
     /// What is known about region `index`, the lowest address first.

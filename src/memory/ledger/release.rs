@@ -8,7 +8,7 @@ use super::holdings::index_of;
 use super::region::Region;
 use crate::addr::HostAddr;
 use crate::seam::Interrupts;
-use crate::seam::sync::ReadGuard;
+use crate::seam::sync::{AtomicU64, Ordering, ReadGuard, fence};
 
 /// Consecutive pages of one region.
 struct Run<'a, I: Interrupts> {
@@ -117,20 +117,33 @@ impl<I: Interrupts> Drop for Releaser<'_, I> {
 pub struct Tally<'a, I: Interrupts> {
     run: Run<'a, I>,
     page_shift: u32,
+    replacing: &'a AtomicU64,
 }
 
 impl<'a, I: Interrupts> Tally<'a, I> {
     #[inline]
-    pub(super) fn new(regions: ReadGuard<'a, Vec<Region>, I>, page_shift: u32) -> Self {
+    pub(super) fn new(
+        regions: ReadGuard<'a, Vec<Region>, I>,
+        page_shift: u32,
+        replacing: &'a AtomicU64,
+    ) -> Self {
         Self {
             run: Run::new(regions),
             page_shift,
+            replacing,
         }
     }
 
-    /// Counts the page at `host` into `counts`, and marks it if `wrote`.
+    /// Counts the page at `host` into `counts`, and marks it if `wrote`. The
+    /// mark stays until [`RegionCounts::release`], after the kill.
     #[inline]
     pub fn count(&mut self, counts: &mut RegionCounts, host: HostAddr, wrote: bool) {
+        if wrote && !counts.is_replacing() {
+            counts.begin_replacing();
+            self.replacing.fetch_add(1, Ordering::Relaxed);
+            // Who sees one of the marks sees this.
+            fence(Ordering::Release);
+        }
         if let Some(offset) = self
             .run
             .step(host, |region, count| counts.add(region.start(), count))

@@ -1,0 +1,140 @@
+//! After a failure a PE works again, or is known not to.
+
+use std::sync::Arc;
+
+use pinion::dma::{DetachMode, DmaError, Window};
+use pinion::seam::PhbError;
+use pinion::sim::{Failure, Machine, PhbKind};
+use pinion::tce::{Access, PageShift};
+
+use super::support::{Party, Rig, pe};
+
+/// Two windows of one PE: below and above bit 59.
+fn twin() -> (Rig, Party, [Arc<Window<Machine>>; 2]) {
+    let rig = Rig::new(PhbKind::Phb4, PageShift::K4, 5);
+    let party = rig.party(1);
+    rig.grant(&party, 0x1000, 64);
+    let windows = [0, 1 << (59 - 12)].map(|base| rig.window(&party, base, 64, 1));
+    rig.plug(&party, &windows[0], 0);
+    rig.engine.attach(&windows[1], pe(0)).unwrap();
+    (rig, party, windows)
+}
+
+fn fail(rig: &Rig, after: u64, forever: bool) {
+    let error = PhbError::TimedOut;
+    rig.machine().fail(Some(Failure {
+        after,
+        forever,
+        error,
+    }));
+}
+
+/// The PE does DMA through `window` again.
+fn works(rig: &Rig, window: &Window<Machine>) {
+    assert!(!rig.machine().is_frozen(pe(0)));
+    rig.machine().bus_master_on(pe(0));
+    let bus = rig.bus(rig_page(window) + 9);
+    rig.engine
+        .map(window, bus, rig.host(0x1000), 1, Access::ReadWrite)
+        .unwrap();
+    assert_eq!(rig.machine().dma(0, 0, bus, true), Ok(rig.host(0x1000)));
+    rig.check(&[window]);
+}
+
+fn rig_page(window: &Window<Machine>) -> u64 {
+    window.range().base().get() >> 12
+}
+
+#[test]
+fn each_step_of_a_recovery_fails_and_the_next_recovery_thaws() {
+    // Reset, kill, thaw, and the shared kill.
+    for after in 0..4 {
+        let (rig, party, [window, _]) = twin();
+        rig.engine
+            .map(&window, rig.bus(0), rig.host(0x1000), 1, Access::Read)
+            .unwrap();
+        fail(&rig, 0, false);
+        assert!(rig.engine.unmap(&window, rig.bus(0), 1).is_err());
+        fail(&rig, after, false);
+        assert!(rig.engine.recover(&window).is_err(), "{after}");
+        assert_eq!(party.holdings.region(0).unwrap().pins, 1);
+        rig.machine().fail(None);
+        rig.engine.recover(&window).unwrap();
+        assert_eq!(party.holdings.region(0).unwrap().pins, 0);
+        works(&rig, &window);
+    }
+}
+
+#[test]
+fn a_running_removal_of_one_window_hides_no_failure_of_the_other() {
+    let (rig, _party, [a, b]) = twin();
+    rig.engine
+        .map(&a, rig.bus(0), rig.host(0x1000), 1, Access::Read)
+        .unwrap();
+    fail(&rig, 0, false);
+    assert!(rig.engine.unmap(&a, rig.bus(0), 1).is_err());
+    rig.engine.remove(&b, DetachMode::Running).unwrap();
+    rig.engine.recover(&a).unwrap();
+    works(&rig, &a);
+}
+
+#[test]
+fn a_running_detach_that_failed_thaws_when_it_is_tried_again() {
+    // The TVE, the kill; then the reset and the thaw of the second try.
+    for (first, second) in [(0, None), (1, None), (0, Some(2)), (0, Some(3))] {
+        let (rig, _party, [a, b]) = twin();
+        let mut tries = vec![first];
+        tries.extend(second);
+        for after in tries {
+            fail(&rig, after, false);
+            let result = rig.engine.detach(&b, pe(0), DetachMode::Running);
+            assert!(matches!(result, Err(DmaError::Detach { .. })), "{result:?}");
+            assert!(rig.machine().is_frozen(pe(0)));
+            rig.machine().fail(None);
+        }
+        rig.engine.detach(&b, pe(0), DetachMode::Running).unwrap();
+        works(&rig, &a);
+    }
+}
+
+#[test]
+fn recovery_of_a_window_covers_a_freeze_that_came_through_another() {
+    let (rig, _party, [a, b]) = twin();
+    fail(&rig, 0, false);
+    assert!(rig.engine.detach(&b, pe(0), DetachMode::Running).is_err());
+    rig.machine().fail(None);
+    assert_eq!(a.failed(), None);
+    rig.engine.recover(&a).unwrap();
+    works(&rig, &a);
+}
+
+#[test]
+fn a_pe_changes_its_owner_only_after_a_reset() {
+    let (rig, party, [a, b]) = twin();
+    let other = rig.party(2);
+    let foreign = rig.window(&other, 0, 64, 1);
+    let owned = Err(DmaError::PeOwned {
+        pe: pe(0),
+        owner: party.owner,
+    });
+    rig.engine.detach(&a, pe(0), DetachMode::Reset).unwrap();
+    assert_eq!(rig.engine.attach(&foreign, pe(0)), owned);
+    assert!(matches!(
+        rig.engine.release_pe(pe(0)),
+        Err(DmaError::TveInUse { .. })
+    ));
+    rig.engine.remove(&b, DetachMode::Running).unwrap();
+    assert_eq!(rig.engine.attach(&foreign, pe(0)), owned);
+    // Its owner may use it again at any time.
+    rig.engine.attach(&a, pe(0)).unwrap();
+    rig.engine.remove(&a, DetachMode::Running).unwrap();
+    // Bus mastering off, reset, kill, thaw.
+    for after in 0..4 {
+        fail(&rig, after, false);
+        assert!(rig.engine.release_pe(pe(0)).is_err());
+        rig.machine().fail(None);
+        assert!(rig.engine.attach(&foreign, pe(0)).is_err());
+    }
+    rig.engine.release_pe(pe(0)).unwrap();
+    rig.engine.attach(&foreign, pe(0)).unwrap();
+}
