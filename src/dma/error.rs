@@ -27,6 +27,9 @@ pub enum DmaError {
     /// The PHB does not have this IO page size.
     #[error("the PHB has no IO pages of {0}")]
     PageSize(PageShift),
+    /// A window's limit of pages for one operation is too high.
+    #[error("a limit of {0:#x} pages at once: {most:#x} are possible", most = super::window::MOST_PAGES_AT_ONCE)]
+    Limit(u64),
     /// Rights that are not read, write or both.
     #[error(transparent)]
     Access(#[from] BadAccess),
@@ -193,6 +196,7 @@ impl DmaError {
             | Self::Shape(_)
             | Self::Window(_)
             | Self::PageSize(_)
+            | Self::Limit(_)
             | Self::Access(_)
             | Self::MisalignedHost { .. }
             | Self::Pin {

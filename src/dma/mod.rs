@@ -29,4 +29,4 @@ pub use error::{DmaError, ErrorKind};
 pub use inspect::{Audit, Mapping, Translation};
 pub use quota::{Quota, QuotaError};
 pub use registry::{Liobn, Registry};
-pub use window::{PES_PER_WINDOW, Window, WindowConfig};
+pub use window::{MOST_PAGES_AT_ONCE, PES_PER_WINDOW, Window, WindowConfig};

@@ -23,6 +23,9 @@ pub(super) type PeList = ArrayVec<PeId, PES_PER_WINDOW>;
 /// be atomic as a whole.
 const CHUNK: u64 = 512;
 
+/// Largest possible [`WindowConfig::limit`].
+pub const MOST_PAGES_AT_ONCE: u64 = 1 << 20;
+
 /// What a window is to be.
 #[derive(Clone, Copy, Debug)]
 pub struct WindowConfig {
@@ -35,11 +38,13 @@ pub struct WindowConfig {
     /// IO page sizes of all PHBs whose PEs may use it.
     pub sizes: PageSizes,
     /// Most pages that one operation may name. A map holds the lock, with
-    /// interrupts off, for this many.
+    /// interrupts off, for this many. At most [`MOST_PAGES_AT_ONCE`].
     pub limit: u64,
 }
 
-/// A window. It is shared by reference: removal refuses new operations and
+/// A window. Dropping it without [`Engine::remove`](super::Engine::remove)
+/// frees neither its table nor its pins: nothing is released without a kill.
+/// It is shared by reference: removal refuses new operations and
 /// waits for those that run, whoever still holds a reference.
 pub struct Window<P: Platform> {
     pub(super) range: WindowRange,
@@ -219,6 +224,9 @@ impl<P: Platform> super::Engine<P> {
         let page = config.shape.page();
         if !config.sizes.contains(page) {
             return Err(DmaError::PageSize(page));
+        }
+        if config.limit > MOST_PAGES_AT_ONCE {
+            return Err(DmaError::Limit(config.limit));
         }
         let range = WindowRange::new(config.base, config.pages, config.shape)?;
         let root = self.new_table(&quota, config.shape.frame_shift(0))?;

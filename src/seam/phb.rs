@@ -103,7 +103,12 @@ pub trait PhbPort {
 
     /// Invalidates cached translations of `pe` and waits until that is done and
     /// DMA reads that used them are over. `Ok` means: no later DMA uses an
-    /// entry that was replaced before the caller's last barrier.
+    /// entry that was replaced before the caller's last barrier. The read that
+    /// tells completion is ordered before all later accesses of this thread,
+    /// stores to memory included (twi and isync after the load, or hwsync).
+    ///
+    /// Writes that were translated before and are posted may still be on their
+    /// way to memory: only a reset of the functions is sure to end them.
     fn kill(&self, pe: PeId, scope: KillScope) -> Result<(), PhbError>;
 
     /// Stops MMIO and DMA of `pe`.

@@ -359,3 +359,22 @@ fn wrong_pes() {
         .unwrap();
     rig.engine.attach(&foreign, pe(0)).unwrap();
 }
+
+#[test]
+fn a_limit_that_would_hold_the_lock_too_long() {
+    let (rig, party, _window) = rig();
+    let limit = pinion::dma::MOST_PAGES_AT_ONCE + 1;
+    let config = WindowConfig {
+        base: rig.bus(0),
+        pages: 64,
+        shape: super::support::shape(rig.page, 2),
+        sizes: super::support::all_sizes(),
+        limit,
+    };
+    let used = party.quota.used();
+    let result = rig
+        .engine
+        .create_window(&config, party.holdings.clone(), party.quota.clone());
+    assert_eq!(result.err(), Some(DmaError::Limit(limit)));
+    assert_eq!(party.quota.used(), used);
+}
