@@ -215,6 +215,7 @@ fn break_locks() {
         super::heap::break_lock();
         terminals::break_lock();
     }
+    runtime::firmware().gate().break_open();
 }
 
 /// Where firmware cannot be entered: a UART, or nothing.

@@ -2,6 +2,7 @@
 
 use super::runtime::OPAL;
 use crate::machine::{Machine, Phb};
+use crate::opal::pci::Freeze;
 use crate::{debug, warning};
 
 /// Config space: command register, its bus-master bit, header type, bus numbers.
@@ -64,8 +65,10 @@ impl Scan<'_> {
         let Some(reserved) = self.phb.reserved else {
             return;
         };
-        if OPAL.is_frozen(self.phb.id, reserved).unwrap_or(false)
-            && let Err(error) = OPAL.clear_freeze(self.phb.id, reserved)
+        if OPAL
+            .freeze_status(self.phb.id, reserved as u16)
+            .is_ok_and(|status| status.is_frozen())
+            && let Err(error) = OPAL.freeze_clear(self.phb.id, reserved as u16, Freeze::Both)
         {
             warning!(
                 "{}: {error}: what is behind it may be missed",

@@ -365,63 +365,6 @@ impl<R: RawOpal, W: Waiter> Opal<R, W> {
         // SAFETY: no pointers.
         unsafe { self.once(Token::LpcWrite, &arguments) }.map(drop)
     }
-
-    /// Whether a PE is frozen, for MMIO or DMA.
-    ///
-    /// # Errors
-    /// What firmware says.
-    pub fn is_frozen(&self, phb: u64, pe: u32) -> Result<bool, OpalError> {
-        let (mut state, mut kind) = (0u8, 0u16);
-        let pointers = [&raw mut state as u64, &raw mut kind as u64];
-        let arguments = [phb, u64::from(pe), pointers[0], pointers[1], 0];
-        // SAFETY: pointers to a byte and to two bytes; the last may be null.
-        unsafe { self.once(Token::PciEehFreezeStatus, &arguments)? };
-        Ok(state != 0)
-    }
-
-    /// Ends a PE's freeze, MMIO and DMA.
-    ///
-    /// # Errors
-    /// What firmware says.
-    pub fn clear_freeze(&self, phb: u64, pe: u32) -> Result<(), OpalError> {
-        // OPAL_EEH_ACTION_CLEAR_FREEZE_ALL
-        const ALL: u64 = 3;
-        // SAFETY: no pointers.
-        unsafe { self.retried(Token::PciEehFreezeClear, &[phb, u64::from(pe), ALL]) }.map(drop)
-    }
-
-    /// Reads 32 bits of config space.
-    ///
-    /// # Errors
-    /// What firmware says.
-    pub fn config_read32(&self, phb: u64, bdfn: u16, offset: u16) -> Result<u32, OpalError> {
-        let mut data = 0u32;
-        let arguments = [
-            phb,
-            u64::from(bdfn),
-            u64::from(offset),
-            &raw mut data as u64,
-        ];
-        // SAFETY: one pointer, to four bytes that live until the call returns.
-        unsafe { self.once(Token::PciConfigRead32, &arguments)? };
-        Ok(u32::from_be(data))
-    }
-
-    /// Writes 16 bits of config space.
-    ///
-    /// # Errors
-    /// What firmware says.
-    pub fn config_write16(
-        &self,
-        phb: u64,
-        bdfn: u16,
-        offset: u16,
-        value: u16,
-    ) -> Result<(), OpalError> {
-        let arguments = [phb, u64::from(bdfn), u64::from(offset), u64::from(value)];
-        // SAFETY: no pointers.
-        unsafe { self.once(Token::PciConfigWrite16, &arguments) }.map(drop)
-    }
 }
 
 /// OPAL_LPC_IO

@@ -6,15 +6,15 @@ use std::collections::VecDeque;
 
 /// Answers calls from a list, and remembers what was asked.
 #[derive(Default)]
-struct Pretend {
-    answers: RefCell<VecDeque<i64>>,
-    asked: RefCell<Vec<(Token, [u64; 8])>>,
+pub(super) struct Pretend {
+    pub(super) answers: RefCell<VecDeque<i64>>,
+    pub(super) asked: RefCell<Vec<(Token, [u64; 8])>>,
     /// Bytes for the buffer that a call passes as this argument.
-    fills: Cell<Option<(usize, &'static [u8])>>,
+    pub(super) fills: Cell<Option<(usize, &'static [u8])>>,
 }
 
 impl Pretend {
-    fn answering(answers: &[i64]) -> Self {
+    pub(super) fn answering(answers: &[i64]) -> Self {
         Self {
             answers: RefCell::new(answers.iter().copied().collect()),
             ..Self::default()
@@ -39,7 +39,7 @@ unsafe impl RawOpal for &Pretend {
 }
 
 #[derive(Default)]
-struct Counted(Cell<u64>);
+pub(super) struct Counted(Cell<u64>);
 
 impl Waiter for &Counted {
     fn wait_ms(&self, milliseconds: u64) {

@@ -8,6 +8,7 @@
 //!    LR with its answer in r3. It uses a stack of its own, keeps r1 and
 //!    r13..r31, and may change all else.
 
+use super::gate::Gate;
 use super::{OpalError, RawOpal, Token};
 use core::arch::global_asm;
 use core::mem::offset_of;
@@ -83,6 +84,7 @@ pub struct Firmware {
     /// A bit per token that firmware has, once they were asked for.
     present: [AtomicU64; 4],
     checked: AtomicBool,
+    gate: Gate,
 }
 
 impl Firmware {
@@ -94,6 +96,7 @@ impl Firmware {
             address: AtomicU64::new(0),
             present: [const { AtomicU64::new(0) }; 4],
             checked: AtomicBool::new(false),
+            gate: Gate::new(),
         }
     }
 
@@ -128,6 +131,11 @@ impl Firmware {
         self.checked.load(Ordering::Acquire) && word >> (number % 64) & 1 == 0
     }
 
+    /// The gate that keeps it out of a PHB's IODA tables.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
     /// Whether there is one.
     pub fn has_entry(&self) -> bool {
         self.address.load(Ordering::Relaxed) != 0
@@ -156,6 +164,14 @@ unsafe impl RawOpal for &Firmware {
             arguments,
         };
         let area = crate::cpu::area();
+        // A thread that is given back never comes out again.
+        let _inside = match token {
+            Token::ReturnCpu => None,
+            _ => match self.gate.enter(area.pir()) {
+                None => return Err(OpalError::Gated { token }),
+                inside => inside,
+            },
+        };
         if !area.enter_firmware() {
             area.leave_firmware();
             return Err(OpalError::Reentered { token });

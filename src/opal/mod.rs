@@ -10,7 +10,11 @@ mod calls_tests;
 #[cfg(target_os = "none")]
 mod enter;
 mod events;
+pub mod gate;
 mod interrupts;
+pub mod pci;
+#[cfg(test)]
+mod pci_tests;
 mod status;
 mod token;
 

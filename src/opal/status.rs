@@ -93,6 +93,12 @@ pub enum OpalError {
         /// The call.
         token: Token,
     },
+    /// A call from a thread that keeps firmware out of a PHB's tables.
+    #[error("OPAL {token:?}: refused while IODA tables are read")]
+    Gated {
+        /// The call.
+        token: Token,
+    },
     /// No firmware: there is no `/ibm,opal`, or it is unusable.
     #[error("OPAL {token:?}: this machine has no OPAL")]
     NoFirmware {

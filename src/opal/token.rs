@@ -51,16 +51,38 @@ tokens! {
     ConsoleWriteBufferSpace = 25,
     /// Ends a PE's freeze.
     PciEehFreezeClear = 26,
+    /// Turns an M64 BAR on or off.
+    PciPhbMmioEnable = 27,
+    /// Sets the range of an M64 BAR.
+    PciSetPhbMemWindow = 28,
+    /// Gives a memory segment to a PE.
+    PciMapPeMmioWindow = 29,
+    /// Maps RIDs to a PE.
+    PciSetPe = 31,
+    /// Lets an error of a PE freeze another.
+    PciSetPeltv = 32,
+    /// Gives an MSI vector to a PE.
+    PciSetXivePe = 37,
+    /// Address and data of a 32-bit MSI.
+    GetMsi32 = 39,
+    /// Address and data of a 64-bit MSI.
+    GetMsi64 = 40,
     /// Starts a thread.
     StartCpu = 41,
     /// Where a thread is.
     QueryCpuStatus = 42,
+    /// Points a TVE of a PE at a TCE table.
+    PciMapPeDmaWindow = 44,
     /// Resets a part of a PHB.
     PciReset = 49,
+    /// The next error of a PHB that waits to be served.
+    PciNextError = 60,
     /// Waits for a reset.
     PciPoll = 62,
     /// Ends a message-signalled interrupt in a PHB3.
     PciMsiEoi = 63,
+    /// What a PHB recorded of an error.
+    PciGetPhbDiagData2 = 64,
     /// Reads from the LPC bus.
     LpcRead = 67,
     /// Writes to the LPC bus.
@@ -73,12 +95,16 @@ tokens! {
     CheckToken = 80,
     /// Fetches a message.
     GetMessage = 85,
+    /// Freezes a PE.
+    PciEehFreezeSet = 97,
     /// Serves a hypervisor maintenance interrupt.
     HandleHmi = 98,
     /// Reboots with a reason.
     Reboot2 = 116,
     /// Drains a terminal's output buffer.
     ConsoleFlush = 117,
+    /// Invalidates cached TCEs (PHB4 and later).
+    PciTceKill = 126,
     /// XIVE: resets it, and sets its mode.
     XiveReset = 128,
     /// XIVE: pages and flags of a source.
