@@ -21,6 +21,9 @@
 #![forbid(unsafe_code)]
 
 mod bus;
+mod control;
+mod deliver;
+mod error;
 pub mod esb;
 mod firmware;
 pub mod icp;
@@ -34,8 +37,9 @@ pub mod table;
 pub mod xive;
 
 pub use bus::Bus;
+pub use error::{IrqError, Notice};
 pub use firmware::Firmware;
-pub use interrupts::{Interrupts, IrqError, Notice, Snapshot};
+pub use interrupts::{Interrupts, Snapshot};
 pub use source::{Handler, Kind, Outcome, Registration, Source};
 
 #[cfg(test)]
