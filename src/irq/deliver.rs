@@ -3,6 +3,7 @@
 
 use super::error::Notice;
 use super::interrupts::{Interrupts, Presenter};
+use super::name::Name;
 use super::source::{Outcome, Source};
 use super::table::SlotState;
 use super::xive::{self, Ack, Target, Tima};
@@ -185,7 +186,7 @@ impl<B: Bus, F: Firmware> Interrupts<B, F> {
             source,
             name: slot
                 .contents()
-                .map_or("", |contents| contents.registration.name),
+                .map_or(Name::Fixed(""), |contents| contents.registration.name),
             storm: slot.watch.blamed(),
         })
     }

@@ -1,6 +1,7 @@
 //! What goes wrong with a source, and what a person is told.
 
 use super::esb::EsbError;
+use super::name::Name;
 use super::source::Source;
 use super::storm::Storm;
 use crate::opal::OpalError;
@@ -43,7 +44,7 @@ pub enum Notice {
         /// Which.
         source: Source,
         /// Its name.
-        name: &'static str,
+        name: Name,
         /// Why.
         storm: Storm,
     },

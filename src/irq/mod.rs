@@ -30,6 +30,7 @@ pub mod icp;
 mod interrupts;
 #[cfg(not(target_os = "none"))]
 pub mod model;
+mod name;
 pub mod queue;
 mod source;
 pub mod storm;
@@ -40,6 +41,7 @@ pub use bus::Bus;
 pub use error::{IrqError, Notice};
 pub use firmware::Firmware;
 pub use interrupts::{Interrupts, Snapshot};
+pub use name::Name;
 pub use source::{Handler, Kind, Outcome, Registration, Source};
 
 #[cfg(test)]

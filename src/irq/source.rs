@@ -1,5 +1,6 @@
 //! What a source is, and what is done when it fires.
 
+use super::name::Name;
 use core::fmt;
 
 /// An interrupt source's number: cell 0 of an `interrupts` property, or what
@@ -73,8 +74,8 @@ pub type Handler = fn(usize) -> Outcome;
 /// A source and what is done with it.
 #[derive(Clone, Copy, Debug)]
 pub struct Registration {
-    /// For a person: `psi#0:lpchc`.
-    pub name: &'static str,
+    /// For a person.
+    pub name: Name,
     /// What kind of source it is.
     pub kind: Kind,
     /// What is called.

@@ -2,6 +2,7 @@
 
 use super::Warning;
 use super::limits::{Warnings, shown};
+use super::phb_interrupts::{self, Parent, PhbInterrupts};
 use crate::fdt::{Cells, Node, Tree};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -24,6 +25,8 @@ pub struct Phb {
     pub endpoints: u32,
     /// The PE of what belongs to no other (`ibm,opal-reserved-pe`).
     pub reserved: Option<u32>,
+    /// Its interrupt sources.
+    pub interrupts: PhbInterrupts,
 }
 
 /// How a serial port's registers are reached.
@@ -75,6 +78,7 @@ pub(super) fn read_phbs(tree: &Tree<'_>, warnings: &mut Warnings) -> Vec<Phb> {
     let root = tree.root();
     let cells = root.cells();
     let mut phbs: Vec<Phb> = Vec::new();
+    let mut parent = Parent::default();
     for node in root.children().filter(|node| node.base_name() == "pciex") {
         let phb = read_phb(cells, &node).and_then(|phb| {
             if phbs.len() == MAX_PHBS {
@@ -86,7 +90,15 @@ pub(super) fn read_phbs(tree: &Tree<'_>, warnings: &mut Warnings) -> Vec<Phb> {
             Ok(phb)
         });
         match phb {
-            Ok(phb) => phbs.push(phb),
+            Ok(mut phb) => {
+                let (interrupts, complaint) = phb_interrupts::read(tree, &node, &mut parent);
+                phb.interrupts = interrupts;
+                if let Some(reason) = complaint {
+                    let node = shown(node.name());
+                    warnings.push(Warning::PhbInterrupts { node, reason });
+                }
+                phbs.push(phb);
+            }
             Err(reason) => warnings.push(Warning::Phb {
                 node: shown(node.name()),
                 reason,
@@ -129,6 +141,7 @@ fn read_phb(cells: Option<Cells>, node: &Node<'_>) -> Result<Phb, &'static str> 
             .u32("ibm,opal-num-pes")
             .ok_or("it has no ibm,opal-num-pes")?,
         reserved: node.u32("ibm,opal-reserved-pe"),
+        interrupts: PhbInterrupts::default(),
     })
 }
 

@@ -14,6 +14,7 @@ mod firmware;
 mod interrupts;
 mod limits;
 mod memory;
+mod phb_interrupts;
 mod plan;
 
 pub use bootargs::{BootArgs, ConsoleChoice, CrashAction, Unknown};
@@ -22,6 +23,7 @@ pub use devices::{MAX_PHBS, MAX_UARTS, Phb, Uart, UartPath, uarts};
 pub use firmware::{FirmwareEntry, FirmwareInfo, FirmwareInterrupt};
 pub use interrupts::{IcpPage, InterruptController};
 pub use memory::{MAX_RANGES, MemoryMap};
+pub use phb_interrupts::PhbInterrupts;
 pub use plan::Plan;
 
 use crate::fdt::Tree;
@@ -97,6 +99,14 @@ pub enum Warning {
         /// The node's name.
         node: String,
         /// Why.
+        reason: &'static str,
+    },
+    /// A PHB whose interrupt sources cannot be read.
+    #[error("device tree: {node}: {reason}")]
+    PhbInterrupts {
+        /// The node's name.
+        node: String,
+        /// What is wrong.
         reason: &'static str,
     },
     /// A word in bootargs that means nothing.

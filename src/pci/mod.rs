@@ -21,6 +21,7 @@ pub mod function;
 mod group;
 mod layout;
 pub mod lsi;
+pub mod msi;
 pub mod phb;
 mod plan;
 mod planner;

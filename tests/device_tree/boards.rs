@@ -257,3 +257,33 @@ fn memory_of_two_sockets_is_split_by_chip() {
         assert!(plan.zones.iter().any(|&(_, chip)| chip == 1));
     }
 }
+
+#[test]
+fn each_bridge_names_its_interrupt_sources() {
+    let sources = |blob: &[u8], running| {
+        let facts = |phb: &Phb| {
+            let told = &phb.interrupts;
+            let [Some(a), Some(b), Some(c), Some(d)] = told.lines else {
+                panic!("{told:x?}");
+            };
+            assert_eq!([b, c, d], [a + 1, a + 2, a + 3]);
+            (told.messages.unwrap(), a, told.end_by_firmware)
+        };
+        let machine = machine(blob, running);
+        machine.phbs.iter().map(facts).collect::<Vec<_>>()
+    };
+    let power8 = sources(POWER8, 8);
+    assert_eq!(power8[0], ((0x800, 0x7f8), 0xff8, true));
+    assert_eq!(power8[1], ((0x1000, 0x7f8), 0x17f8, true));
+    let power9 = sources(POWER9, 0);
+    assert_eq!(power9[0], ((0xfe000, 0xff8), 0xfeff8, false));
+    assert_eq!(power9[1], ((0xfd800, 0x7f8), 0xfdff8, false));
+    assert_eq!(sources(POWER10, 0)[0], power9[0]);
+    for (blob, running) in all().into_iter().zip([8, 0, 0, 8, 0, 0]) {
+        let mut firsts: Vec<u32> = sources(blob, running).iter().map(|it| it.1).collect();
+        let all = firsts.len();
+        firsts.sort_unstable();
+        firsts.dedup();
+        assert_eq!(firsts.len(), all);
+    }
+}

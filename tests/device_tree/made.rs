@@ -356,6 +356,75 @@ fn bad_bridges_are_told_and_left_alone() {
 }
 
 #[test]
+fn bad_interrupt_sources_are_told_and_left_out() {
+    type Change = fn(&mut Builder);
+    let read = |change: Change| {
+        let blob = with(|tree| {
+            tree.node("interrupt-controller@0", |tree| {
+                tree.cells("phandle", &[7]);
+                tree.cells("#interrupt-cells", &[2]);
+            });
+            tree.node("pciex@1", |tree| {
+                tree.text("compatible", "ibm,power9-pciex");
+                tree.numbers("reg", &[0x6_00c3_c000_0000, 0x1000]);
+                tree.numbers("ibm,opal-phbid", &[1]);
+                tree.cells("ibm,opal-num-pes", &[256]);
+                change(tree);
+            });
+        });
+        let machine = machine(&blob);
+        let told = machine
+            .warnings
+            .iter()
+            .any(|warning| matches!(warning, Warning::PhbInterrupts { .. }));
+        (machine.phbs[0].interrupts.clone(), told)
+    };
+    let (none, told) = read(|_| ());
+    assert_eq!(
+        (none, told),
+        (pinion::machine::PhbInterrupts::default(), false)
+    );
+
+    // The second device's entries are not looked at.
+    let (good, told) = read(|tree| {
+        tree.cells("ibm,opal-msi-ranges", &[0x100, 8]);
+        tree.node("pci@0", |tree| {
+            let entry = |device: u32, pin, source| [device << 11, 0, 0, pin, 7, source, 1];
+            let map = [entry(0, 1, 5), entry(0, 3, 6), entry(1, 1, 9)].concat();
+            tree.cells("interrupt-map", &map);
+        });
+    });
+    assert!(!told);
+    assert_eq!(good.messages, Some((0x100, 8)));
+    assert_eq!(good.lines, [Some(5), None, Some(6), None]);
+
+    let absurd: [Change; 5] = [
+        |tree| tree.cells("ibm,opal-msi-ranges", &[0x100]),
+        |tree| tree.cells("ibm,opal-msi-ranges", &[0x100, 0]),
+        |tree| tree.cells("ibm,opal-msi-ranges", &[0x100, 4097]),
+        |tree| tree.cells("ibm,opal-msi-ranges", &[0x7fff_ffff, 2]),
+        |tree| tree.cells("ibm,opal-msi-ranges", &[0xffff_ffff, 8]),
+    ];
+    for change in absurd {
+        let (found, told) = read(change);
+        assert_eq!((found.messages, told), (None, true));
+    }
+    let maps: [Change; 6] = [
+        // Cut off, no such parent, pins 0 and 5, a line twice, a number of 32 bits.
+        |tree| tree.cells("interrupt-map", &[0, 0, 0, 1, 7, 5]),
+        |tree| tree.cells("interrupt-map", &[0, 0, 0, 1, 8, 5, 1]),
+        |tree| tree.cells("interrupt-map", &[0, 0, 0, 0, 7, 5, 1]),
+        |tree| tree.cells("interrupt-map", &[0, 0, 0, 5, 7, 5, 1]),
+        |tree| tree.cells("interrupt-map", &[0, 0, 0, 1, 7, 5, 1, 0, 0, 0, 1, 7, 5, 1]),
+        |tree| tree.cells("interrupt-map", &[0, 0, 0, 1, 7, 0x8000_0000, 1]),
+    ];
+    for change in maps {
+        let (found, told) = read(change);
+        assert_eq!((found.lines, told), ([None; 4], true));
+    }
+}
+
+#[test]
 fn firmware_that_cannot_be_is_none() {
     let read = |base: u64, entry: u64| {
         let blob = with(|tree| {

@@ -86,7 +86,7 @@ fn exercise(source: Source) -> Result<(), String> {
     let delivery = delivery().ok_or("no delivery")?;
     let error = |error| alloc::format!("{error}");
     SEEN.store(0, Ordering::Relaxed);
-    register(source, "self-test", Kind::Msi, count, 0).map_err(error)?;
+    register(source, "self-test".into(), Kind::Msi, count, 0).map_err(error)?;
     // Off: what is sent now is lost.
     delivery.trigger(source).map_err(error)?;
     expect("before unmask", seen_after(1), 0)?;
@@ -106,7 +106,7 @@ fn exercise(source: Source) -> Result<(), String> {
     delivery.unregister(source).map_err(error)?;
 
     let number = source.get() as usize;
-    register(source, "self-test", Kind::Msi, storm, number).map_err(error)?;
+    register(source, "self-test".into(), Kind::Msi, storm, number).map_err(error)?;
     delivery.unmask(source).map_err(error)?;
     delivery.trigger(source).map_err(error)?;
     cpu::idle::sleep(moment());

@@ -9,7 +9,9 @@ use crate::irq::icp::Port;
 use crate::irq::queue::{QUEUE_SHIFT, Queue};
 use crate::irq::table::SlotState;
 use crate::irq::xive::{Target, Tima};
-use crate::irq::{Bus, Handler, Interrupts, IrqError, Kind, Notice, Outcome, Registration, Source};
+use crate::irq::{
+    Bus, Handler, Interrupts, IrqError, Kind, Name, Notice, Outcome, Registration, Source,
+};
 use crate::machine::{FirmwareInterrupt, InterruptController, Machine};
 use crate::opal::{EventBits, Firmware, Opal};
 use crate::processor::Generation;
@@ -170,7 +172,7 @@ fn route_firmware_source(
 ) -> Result<(), IrqError> {
     let source = Source::new(told.source).ok_or(IrqError::Number(told.source))?;
     let registration = Registration {
-        name: &told.name,
+        name: Name::Fixed(&told.name),
         kind: if told.is_level { Kind::Lsi } else { Kind::Msi },
         handler: for_firmware,
         data: 0,
@@ -232,7 +234,7 @@ pub fn serve() -> EventBits {
 /// No delivery (as an unknown thread), or what `irq` says.
 pub fn register(
     source: Source,
-    name: &'static str,
+    name: Name,
     kind: Kind,
     handler: Handler,
     data: usize,

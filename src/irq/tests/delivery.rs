@@ -151,7 +151,7 @@ fn a_source_with_nothing_to_serve_is_silenced_and_said_once() {
         assert_eq!(calls().len(), storm::FRUITLESS as usize);
         let told = Notice::Silenced {
             source: source(LEVEL),
-            name: "test",
+            name: "test".into(),
             storm: Storm::Fruitless,
         };
         assert_eq!(rig.irq.next_notice(), Some(told));

@@ -97,7 +97,7 @@ fn sources_of_early_hardware_and_without_pages_are_refused() {
 fn contents() -> Use {
     Use {
         registration: Registration {
-            name: "",
+            name: "".into(),
             kind: Kind::Msi,
             handler: |_| Outcome::Served,
             data: 0,

@@ -81,7 +81,7 @@ impl<'a> Rig<'a> {
 
     pub fn registration(kind: Kind, data: usize) -> Registration {
         Registration {
-            name: "test",
+            name: "test".into(),
             kind,
             handler: record,
             data,
