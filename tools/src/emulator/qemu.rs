@@ -6,6 +6,9 @@ use std::process::Command;
 use crate::board::Board;
 use crate::process;
 
+/// QEMU's trace event for a store to a device's register.
+pub const REGISTER_WRITES: &str = "memory_region_ops_write";
+
 /// Everything that says how a machine is started.
 #[derive(Debug, Clone)]
 pub struct Setting {
@@ -27,6 +30,8 @@ pub struct Setting {
     pub dtb: Option<PathBuf>,
     /// Words for the kernel.
     pub append: Option<String>,
+    /// QEMU's -drive, each: disks that devices use.
+    pub drives: Vec<String>,
     /// QEMU's -device, each.
     pub devices: Vec<String>,
     /// Further arguments, as they are.
@@ -39,6 +44,8 @@ pub struct Setting {
     pub second_serial: Option<Serial>,
     /// Where QEMU writes what a guest did wrong.
     pub log: Option<PathBuf>,
+    /// Trace writes to registers into the log from the start.
+    pub trace: bool,
     /// The control socket.
     pub control: Option<PathBuf>,
     /// Wait for a debugger on this port of the loopback address.
@@ -67,12 +74,14 @@ impl Setting {
             flash: None,
             dtb: None,
             append: None,
+            drives: Vec::new(),
             devices: Vec::new(),
             extra: Vec::new(),
             icount_shift: None,
             restarts: false,
             second_serial: None,
             log: None,
+            trace: false,
             control: None,
             gdb_port: None,
         }
@@ -129,11 +138,17 @@ impl Setting {
         if let Some(append) = &self.append {
             add(&["-append", append]);
         }
+        for drive in &self.drives {
+            add(&["-drive", drive]);
+        }
         for device in &self.devices {
             add(&["-device", device]);
         }
         if let Some(log) = &self.log {
-            add(&["-d", "guest_errors,unimp", "-D", &text(log)]);
+            add(&["-d", "guest_errors", "-D", &text(log)]);
+        }
+        if self.trace {
+            add(&["-trace", REGISTER_WRITES]);
         }
         if let Some(control) = &self.control {
             add(&[
@@ -206,6 +221,20 @@ mod tests {
             line.contains("-icount shift=3,sleep=off") && !line.contains("thread=single"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn a_disk_is_there_before_its_device() {
+        let mut setting = Setting::of(Path::new("qemu"), board());
+        setting.drives = vec!["file=d.img,if=none,id=d".to_owned()];
+        setting.devices = vec!["nvme,drive=d".to_owned()];
+        setting.trace = true;
+        let line = setting.arguments().join(" ");
+        assert!(
+            line.contains("-drive file=d.img,if=none,id=d -device nvme,drive=d"),
+            "{line}"
+        );
+        assert!(line.contains("-trace memory_region_ops_write"), "{line}");
     }
 
     #[test]

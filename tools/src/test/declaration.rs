@@ -5,6 +5,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
+use super::disks::Disk;
+use super::faults::{Fault, Harmless};
 use crate::trampoline::Change;
 
 /// Where the tests are declared.
@@ -30,6 +32,9 @@ pub struct Defaults {
     /// What no test may print.
     #[serde(default)]
     pub never: Vec<String>,
+    /// What QEMU may call an error of the guest in any test.
+    #[serde(default)]
+    pub harmless: Vec<Harmless>,
 }
 
 /// One test, on each of its boards and in each of its variants.
@@ -69,6 +74,8 @@ pub struct Variant {
     pub name: String,
     /// Boards, where the variant is not for all of the test's.
     pub boards: Option<Vec<String>>,
+    /// What happens, where it is not what happens in the test.
+    pub steps: Option<Vec<Step>>,
     /// What differs.
     #[serde(flatten)]
     pub settings: Settings,
@@ -105,6 +112,13 @@ pub struct Settings {
     pub tree: Option<Vec<Change>>,
     /// Seconds of the host's time.
     pub timeout: Option<u64>,
+    /// Disks for devices to use.
+    pub disks: Option<Vec<Disk>>,
+    /// What QEMU must call an error of the guest.
+    pub faults: Option<Vec<Fault>>,
+    /// Registers of a PHB, by offset: QEMU's trace of writes to them must be
+    /// what the image's spy prints.
+    pub trace: Option<Vec<u64>>,
 }
 
 impl Settings {
@@ -126,6 +140,9 @@ impl Settings {
             dtb: own.dtb.or(base.dtb),
             tree: own.tree.or(base.tree),
             timeout: own.timeout.or(base.timeout),
+            disks: own.disks.or(base.disks),
+            faults: own.faults.or(base.faults),
+            trace: own.trace.or(base.trace),
         }
     }
 }
@@ -192,6 +209,11 @@ pub enum Step {
     Qmp(Qmp),
     /// Seconds that pass.
     Wait(f64),
+    /// The device with this id is gone, without a word to the machine.
+    Unplug(String),
+    /// The trace of register writes is switched on or off. Without such a step
+    /// it is on from the start.
+    Trace(bool),
 }
 
 /// A command for QEMU.

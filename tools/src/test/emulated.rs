@@ -178,7 +178,11 @@ fn setting(
         .then_some(setting.board.icount_shift);
     setting.smp.clone_from(&wanted.smp);
     setting.memory.clone_from(&wanted.memory);
+    for disk in wanted.disks.iter().flatten() {
+        setting.drives.push(disk.make(folder)?);
+    }
     setting.devices = wanted.devices.clone().unwrap_or_default();
+    setting.trace = wanted.trace.is_some() && !play::switches_trace(case);
     setting.extra = wanted.qemu.clone().unwrap_or_default();
     setting.append.clone_from(&wanted.append);
     setting.restarts = wanted.restarts.unwrap_or(false);

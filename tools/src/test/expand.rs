@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::declaration::{Declaration, Declarations, Ends, Settings, Step, Variant};
+use super::faults::Expected;
+use super::{disks, trace};
 
 /// One test on one board.
 #[derive(Debug, Clone)]
@@ -21,6 +23,8 @@ pub struct Case {
     pub steps: Vec<Step>,
     /// What must not be printed.
     pub never: Vec<String>,
+    /// What QEMU must and may call an error of the guest.
+    pub faults: Expected,
     /// How the machine must end.
     pub ends: Ends,
 }
@@ -39,16 +43,9 @@ pub fn expand(declarations: &Declarations) -> Result<Vec<Case>> {
             "test {} does not say what it shows",
             test.name
         );
-        ensure!(
-            test.steps
-                .iter()
-                .any(|step| matches!(step, Step::Expect(_))),
-            "test {} expects no line: it could not tell a silent machine from a good one",
-            test.name
-        );
         for board in &test.boards {
             if test.variants.is_empty() {
-                cases.push(case(declarations, test, None, board));
+                cases.push(case(declarations, test, None, board)?);
             }
             for variant in &test.variants {
                 if variant
@@ -56,7 +53,7 @@ pub fn expand(declarations: &Declarations) -> Result<Vec<Case>> {
                     .as_ref()
                     .is_none_or(|boards| boards.contains(board))
                 {
-                    cases.push(case(declarations, test, Some(variant), board));
+                    cases.push(case(declarations, test, Some(variant), board)?);
                 }
             }
         }
@@ -87,25 +84,50 @@ fn case(
     test: &Declaration,
     variant: Option<&Variant>,
     board: &str,
-) -> Case {
+) -> Result<Case> {
     let settings = variant.map_or_else(|| test.common.clone(), |v| v.settings.over(&test.common));
     let never = declarations
         .defaults
         .never
         .iter()
         .filter(|text| !test.allow.contains(text));
-    Case {
-        name: match variant {
-            Some(variant) => format!("{}-{}-{board}", test.name, variant.name),
-            None => format!("{}-{board}", test.name),
-        },
+    let name = match variant {
+        Some(variant) => format!("{}-{}-{board}", test.name, variant.name),
+        None => format!("{}-{board}", test.name),
+    };
+    let steps = variant
+        .and_then(|variant| variant.steps.as_ref())
+        .unwrap_or(&test.steps);
+    let has = |fits: &dyn Fn(&Step) -> bool| steps.iter().any(fits);
+    ensure!(
+        has(&|step| matches!(step, Step::Expect(_))),
+        "test {name} expects no line: it could not tell a silent machine from a good one"
+    );
+    ensure!(
+        settings.trace.is_some() || !has(&|step| matches!(step, Step::Trace(_))),
+        "test {name} switches a trace that it does not compare"
+    );
+    if let Some(registers) = &settings.trace {
+        trace::check(registers).with_context(|| format!("test {name}"))?;
+    }
+    disks::check(settings.disks.as_deref().unwrap_or_default())
+        .with_context(|| format!("test {name}"))?;
+    let faults = Expected::on(
+        board,
+        settings.faults.as_deref().unwrap_or_default(),
+        &declarations.defaults.harmless,
+    )
+    .with_context(|| format!("test {name}"))?;
+    Ok(Case {
+        name,
         board: board.to_owned(),
         timeout: settings.timeout.unwrap_or(declarations.defaults.timeout),
         settings,
-        steps: test.steps.clone(),
+        steps: steps.clone(),
         never: never.chain(&test.never).cloned().collect(),
+        faults,
         ends: test.ends,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -172,14 +194,48 @@ mod tests {
     }
 
     #[test]
+    fn a_variant_may_have_steps_disks_and_faults_of_its_own() {
+        let text = TEXT
+            .replace(
+                "{ name = \"one\" }",
+                r#"{ name = "one", steps = [{ expect = "gone" }, { unplug = "e0" }, { trace = true }],
+                    disks = ["d0", { id = "d1", size = "2M" }], trace = [0x210], devices = ["edu,id=e0"],
+                    faults = [{ line = "TCE access fault", max = 2 }] }"#,
+            )
+            .replace(
+                "never = [\"panicked\"]",
+                "never = [\"panicked\"]\nharmless = [{ line = \"OPB\", why = \"firmware probes\" }]",
+            );
+        let cases = expand(&Declarations::parse(&text).unwrap()).unwrap();
+        let (own, base) = (&cases[0], &cases[2]);
+        assert_eq!(own.steps[1], Step::Unplug("e0".to_owned()));
+        assert_eq!(own.steps[2], Step::Trace(true));
+        assert_eq!(base.steps.len(), 4);
+        let ids: Vec<&str> = own
+            .settings
+            .disks
+            .iter()
+            .flatten()
+            .map(|d| d.id())
+            .collect();
+        assert_eq!(ids, ["d0", "d1"]);
+        assert_eq!(own.settings.trace.as_deref(), Some([0x210].as_slice()));
+        let fault = &own.faults.faults[0];
+        assert_eq!((fault.min, fault.max), (1, Some(2)));
+        assert!(base.faults.faults.is_empty());
+        assert_eq!(base.faults.harmless, ["OPB"]);
+    }
+
+    #[test]
     fn a_mistake_in_the_file_is_an_error() {
         let refused = |from: &str, to: &str| {
             let text = TEXT.replacen(from, to, 1);
             assert_ne!(text, TEXT);
             Declarations::parse(&text)
                 .and_then(|d| expand(&d))
+                .map(|_| ())
+                .map_err(|error| format!("{error:#}"))
                 .unwrap_err()
-                .to_string()
         };
         assert!(refused("{ expect = \"Pinion *\" }, ", "").contains("expects no line"));
         assert!(
@@ -190,6 +246,20 @@ mod tests {
             .contains("which the test is not for")
         );
         assert!(refused("name = \"smt4\"", "name = \"one\"").contains("two tests are named"));
+        let settings = |line: &str| refused("append = \"selftest\"", line);
+        assert!(settings("faults = [{ line = \"*\" }]").contains("test banner-one-powernv8"));
+        settings("faults = [{ text = \"phb\" }]");
+        settings("disks = [\"a\", \"a\"]");
+        settings("disks = [{ id = \"a\", sise = \"1M\" }]");
+        settings("trace = []");
+        assert!(refused("{ wait = 0.5 }", "{ trace = true }").contains("does not compare"));
+        assert!(
+            refused(
+                "{ name = \"one\" }",
+                "{ name = \"one\", steps = [{ wait = 1 }] }"
+            )
+            .contains("expects no line")
+        );
         refused("ends = \"crash\"", "ends = \"somehow\"");
         refused("smp = \"4,threads=4\"", "spm = \"4,threads=4\"");
         refused("append = \"selftest\"", "apend = \"selftest\"");

@@ -2,11 +2,14 @@
 
 mod artefacts;
 mod declaration;
+mod disks;
 mod emulated;
 mod expand;
+mod faults;
 mod host;
 mod play;
 mod report;
+mod trace;
 mod transcript;
 
 use std::process::ExitCode;

@@ -7,12 +7,14 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use serde_json::json;
 
 use super::declaration::{Ends, Qmp, Step};
 use super::expand::Case;
 use super::transcript::Transcript;
+use super::{faults, trace};
 use crate::emulator::machine::{Machine, Output};
-use crate::emulator::qemu::Setting;
+use crate::emulator::qemu::{REGISTER_WRITES, Setting};
 use crate::emulator::qmp::{Control, End};
 use crate::emulator::selftest::Watch;
 use crate::symbols::{Symbols, TraceFilter};
@@ -75,6 +77,9 @@ pub fn play(case: &Case, setting: &Setting, folder: &Path, symbols: &Path) -> Re
         let seen = control.last_words().or_else(|| checkstop(folder, code));
         failure = verdict(case.ends, seen, code);
     }
+    if failure.is_none() {
+        failure = afterwards(case, folder, player.transcript.text())?;
+    }
     let tail = player
         .transcript
         .tail(TAIL)
@@ -82,6 +87,30 @@ pub fn play(case: &Case, setting: &Setting, folder: &Path, symbols: &Path) -> Re
         .map(str::to_owned)
         .collect();
     Ok(Played { failure, tail })
+}
+
+/// Whether the steps say when the trace is on.
+pub fn switches_trace(case: &Case) -> bool {
+    case.steps.iter().any(|step| matches!(step, Step::Trace(_)))
+}
+
+/// Compares what QEMU and the disks show once the machine is gone.
+fn afterwards(case: &Case, folder: &Path, console: &str) -> Result<Option<String>> {
+    let log = faults::read(&folder.join("qemu.log"))?;
+    if let Some(wrong) = case.faults.compare(&log) {
+        return Ok(Some(wrong));
+    }
+    if let Some(registers) = &case.settings.trace
+        && let Some(wrong) = trace::compare(registers, &log, console)
+    {
+        return Ok(Some(wrong));
+    }
+    for disk in case.settings.disks.iter().flatten() {
+        if let Some(wrong) = disk.compare(folder)? {
+            return Ok(Some(wrong));
+        }
+    }
+    Ok(None)
 }
 
 struct Player {
@@ -119,6 +148,20 @@ impl Player {
                 Step::Qmp(Qmp::Plain(command)) => drop(control.execute(command, None)?),
                 Step::Qmp(Qmp::Full { execute, arguments }) => {
                     drop(control.execute(execute, Some(arguments.clone()))?);
+                }
+                Step::Unplug(id) => {
+                    // As if it were pulled out: no slot tells the machine, and
+                    // device_del would wait until the machine lets go of it.
+                    let arguments = json!({
+                        "path": format!("/machine/peripheral/{id}"),
+                        "property": "realized",
+                        "value": false,
+                    });
+                    drop(control.execute("qom-set", Some(arguments))?);
+                }
+                Step::Trace(on) => {
+                    let arguments = json!({"name": REGISTER_WRITES, "enable": on});
+                    drop(control.execute("trace-event-set-state", Some(arguments))?);
                 }
                 Step::Wait(seconds) => {
                     let until = Instant::now() + Duration::try_from_secs_f64(*seconds)?;

@@ -52,6 +52,11 @@ impl Transcript {
         bad
     }
 
+    /// All of it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The last `count` lines.
     pub fn tail(&self, count: usize) -> Vec<&str> {
         let lines: Vec<&str> = self.text.lines().collect();
