@@ -9,6 +9,7 @@
 extern crate alloc;
 
 pub mod addr;
+pub mod audit;
 #[cfg(target_os = "none")]
 pub mod boot;
 pub mod console;
