@@ -1,7 +1,9 @@
 //! The NVMe and edu drivers against their models.
 use pinion::addr::BusAddr;
 use pinion::drivers::edu::{Direction, Edu, EduError};
-use pinion::drivers::nvme::{Command, Completion, Controller, MEMORY_SIZE, NvmeError, Opcode};
+use pinion::drivers::nvme::{
+    Command, Completion, Controller, MEMORY_SIZE, NvmeError, Opcode, Signal,
+};
 use pinion::drivers::{DmaMemory, RegisterAccess};
 use pinion::sim::edu::SimEdu;
 use pinion::sim::nvme::{BusMemory, Faults, SimDma, SimNvme};
@@ -16,7 +18,7 @@ fn drive(
     let memory = bus.map(QUEUES, (MEMORY_SIZE / 4096) as u64, true);
     let mut model = SimNvme::new(bus.clone());
     change(&mut model);
-    (bus, Controller::new(model, memory, None))
+    (bus, Controller::new(model, memory, Signal::Polled))
 }
 
 fn healthy() -> (BusMemory, Controller<SimNvme, SimDma>) {
@@ -204,7 +206,12 @@ fn misbehaviour_is_named_in_bounded_time() {
         );
     }
     let bus = BusMemory::default();
-    let small = Controller::new(SimNvme::new(bus.clone()), bus.map(QUEUES, 4, true), None).err();
+    let small = Controller::new(
+        SimNvme::new(bus.clone()),
+        bus.map(QUEUES, 4, true),
+        Signal::Polled,
+    )
+    .err();
     assert_eq!(
         small,
         Some(NvmeError::Memory {
@@ -291,4 +298,76 @@ fn edu_guards_the_emulator_and_its_own_time() {
     absent.faults.gone = true;
     assert_eq!(absent.read32(0), u32::MAX);
     assert_eq!(Edu::new(absent).err(), Some(EduError::Identity(u32::MAX)));
+}
+
+/// A drive that interrupts, and the one that the driver believes it has.
+fn interrupting(
+    signal: Signal,
+    faults: Faults,
+) -> (BusMemory, Result<Controller<SimNvme, SimDma>, NvmeError>) {
+    let bus = BusMemory::default();
+    let memory = bus.map(QUEUES, (MEMORY_SIZE / 4096) as u64, true);
+    let mut model = SimNvme::new(bus.clone());
+    (model.signal, model.faults) = (signal, faults);
+    (bus, Controller::new(model, memory, signal))
+}
+
+#[test]
+fn a_command_ends_by_its_interrupt() {
+    for signal in [Signal::Pin, Signal::Message, Signal::TableMessage] {
+        for eager in [false, true] {
+            let faults = Faults {
+                eager,
+                ..Faults::default()
+            };
+            let (bus, controller) = interrupting(signal, faults);
+            let mut controller = controller.unwrap();
+            let data = bus.map(DATA, 1, true);
+            for block in 0..40 {
+                controller
+                    .transfer(Opcode::Write, block, 8, data.bus())
+                    .unwrap();
+            }
+            let (model, _, outcome) = controller.shut_down();
+            assert_eq!(outcome, Ok(()));
+            // Two of identify, two of the queues, forty writes; no time gone by.
+            let wanted = if eager { 88 } else { 44 };
+            assert_eq!(model.interrupts, wanted, "{signal:?}");
+            assert_eq!(model.paused, 0);
+        }
+    }
+}
+
+#[test]
+fn an_interrupt_that_does_not_come_is_an_error() {
+    let (_, controller) = interrupting(
+        Signal::TableMessage,
+        Faults {
+            mute: true,
+            ..Faults::default()
+        },
+    );
+    let silent = |done| NvmeError::NoInterrupt {
+        milliseconds: 5000,
+        done,
+    };
+    assert_eq!(controller.err(), Some(silent(true)));
+    let (_, controller) = interrupting(
+        Signal::Pin,
+        Faults {
+            silent: true,
+            ..Faults::default()
+        },
+    );
+    assert_eq!(controller.err(), Some(silent(false)));
+    assert_eq!(
+        silent(false).to_string(),
+        "no interrupt within 5000 ms; the command is not done"
+    );
+    // A queue that is refused is fatal, whatever the signal.
+    let (bus, controller) = interrupting(Signal::Message, Faults::default());
+    let mut controller = controller.unwrap();
+    bus.unmap(QUEUES + 2 * 4096);
+    let error = controller.transfer(Opcode::Read, 0, 1, BusAddr::new(DATA));
+    assert!(matches!(error, Err(NvmeError::Fatal { .. })), "{error:?}");
 }

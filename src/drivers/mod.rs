@@ -20,6 +20,9 @@ pub trait RegisterAccess {
     fn write64(&mut self, offset: u64, value: u64);
     /// Lets `milliseconds` go by.
     fn pause(&mut self, milliseconds: u32);
+    /// Waits until the device has interrupted since this was called last, but not
+    /// longer than `milliseconds`. Whether it has.
+    fn wait_for_interrupt(&mut self, milliseconds: u32) -> bool;
 }
 
 /// Memory that the device reaches at consecutive bus addresses.

@@ -80,4 +80,8 @@ impl RegisterAccess for SimEdu {
     }
 
     fn pause(&mut self, _: u32) {}
+
+    fn wait_for_interrupt(&mut self, _: u32) -> bool {
+        false
+    }
 }

@@ -2,6 +2,7 @@
 //! as success, a queue that it refuses is fatal.
 
 use crate::addr::BusAddr;
+use crate::drivers::nvme::{Signal, mask_pin};
 use crate::drivers::{DmaMemory, RegisterAccess};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -112,6 +113,10 @@ pub struct Faults {
     pub never_ready: bool,
     /// Never completes.
     pub silent: bool,
+    /// Never interrupts.
+    pub mute: bool,
+    /// Interrupts before there is reason to, and then again.
+    pub eager: bool,
     /// Completes under another identifier.
     pub stray: bool,
     /// Status of reads and writes, as type << 8 | code.
@@ -142,6 +147,16 @@ pub struct SimNvme {
     pub paused: u32,
     /// The capabilities register.
     pub capabilities: u64,
+    /// How its interrupts are wired.
+    pub signal: Signal,
+    /// Interrupts that were waited for and came.
+    pub interrupts: u32,
+    mask: u32,
+    raised: u32,
+    /// A completion that is yet to be written.
+    held: Option<(usize, [u8; 64], u16)>,
+    /// Whether the IO queue interrupts.
+    io_interrupts: bool,
 }
 
 impl SimNvme {
@@ -158,6 +173,12 @@ impl SimNvme {
             faults: Faults::default(),
             paused: 0,
             capabilities: 1 << 37 | 1 << 32 | 4 << 24 | 0x7ff,
+            signal: Signal::Polled,
+            interrupts: 0,
+            mask: 0,
+            raised: 0,
+            held: None,
+            io_interrupts: false,
         }
     }
 
@@ -212,7 +233,12 @@ impl SimNvme {
             }
             self.submission[queue].position = (position + 1) % entries;
             let status = self.execute(queue, &entry);
-            self.complete(queue, &entry, status);
+            if self.faults.eager {
+                self.held = Some((queue, entry, status));
+                self.raised += 1;
+            } else {
+                self.complete(queue, &entry, status);
+            }
         }
     }
 
@@ -236,6 +262,9 @@ impl SimNvme {
             .dma_write(base + u64::from(position) * 16, &bytes)
         {
             self.status |= 2;
+        }
+        if (queue == 0 || self.io_interrupts) && !self.faults.mute {
+            self.raised += 1;
         }
         let next = (position + 1) % entries;
         self.completion[queue].position = next;
@@ -261,6 +290,8 @@ impl SimNvme {
                     position: 0,
                 };
                 let side = if entry[0] == 5 {
+                    assert_eq!(arguments[1] >> 16, 0, "message 0");
+                    self.io_interrupts = arguments[1] & 2 != 0;
                     &mut self.completion
                 } else {
                     &mut self.submission
@@ -320,6 +351,7 @@ impl RegisterAccess for SimNvme {
             _ if self.faults.gone => u64::MAX,
             0 => self.capabilities,
             0x1c => self.status.into(),
+            0x0c | 0x10 => self.mask.into(),
             _ => self.register(offset),
         }
     }
@@ -327,6 +359,14 @@ impl RegisterAccess for SimNvme {
     fn write32(&mut self, offset: u64, value: u32) {
         match offset {
             0x14 => self.configure(value),
+            0x0c | 0x10 => {
+                assert_ne!(self.signal, Signal::TableMessage, "mask with MSI-X");
+                if offset == 0x0c {
+                    self.mask |= value;
+                } else {
+                    self.mask &= !value;
+                }
+            }
             // The stride is 8 bytes, as the capabilities say.
             0x1000.. => self.ring((offset - 0x1000) / 8, value as u16),
             _ => {
@@ -341,5 +381,23 @@ impl RegisterAccess for SimNvme {
 
     fn pause(&mut self, milliseconds: u32) {
         self.paused += milliseconds;
+    }
+
+    fn wait_for_interrupt(&mut self, milliseconds: u32) -> bool {
+        if self.raised == 0
+            && let Some((queue, entry, status)) = self.held.take()
+        {
+            self.complete(queue, &entry, status);
+        }
+        if self.raised == 0 || self.mask & 1 != 0 {
+            self.paused += milliseconds;
+            return false;
+        }
+        self.raised -= 1;
+        self.interrupts += 1;
+        if self.signal == Signal::Pin {
+            mask_pin(self);
+        }
+        true
     }
 }

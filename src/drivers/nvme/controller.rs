@@ -2,11 +2,11 @@
 
 use super::command::{Command, Completion, Opcode};
 use super::queue::{DEPTH, PAGE, QueuePair};
+use super::signal::Signal;
 use crate::addr::BusAddr;
 use crate::drivers::{DmaMemory, RegisterAccess};
 
 const CAPABILITIES: u64 = 0x00;
-const INTERRUPT_MASK_SET: u64 = 0x0c;
 const CONFIGURATION: u64 = 0x14;
 const STATUS: u64 = 0x1c;
 const ADMIN_QUEUES: u64 = 0x24;
@@ -67,6 +67,14 @@ pub enum NvmeError {
         milliseconds: u32,
         /// The register.
         status: u32,
+    },
+    /// A command is done, but no interrupt said so.
+    #[error("no interrupt within {milliseconds} ms; the command is {state}", state = if *done { "done" } else { "not done" })]
+    NoInterrupt {
+        /// How long was waited.
+        milliseconds: u32,
+        /// Whether its completion was there all the same.
+        done: bool,
     },
     /// A command failed.
     #[error("{opcode:?} failed with status type {kind}, code {code:#04x}")]
@@ -131,14 +139,16 @@ pub struct Controller<R, M> {
     admin: QueuePair,
     io: QueuePair,
     identity: Identity,
+    signal: Signal,
 }
 
 impl<R: RegisterAccess, M: DmaMemory> Controller<R, M> {
     /// Resets and enables the controller, makes its IO queue and reads what it
-    /// is. `vector` is the MSI-X vector of the IO queue; `None` polls.
+    /// is. How it says that a command is done is set up already: its interrupt is
+    /// what [`RegisterAccess::wait_for_interrupt`] waits for.
     ///
     /// `memory` holds at least [`MEMORY_SIZE`] bytes, mapped for both ways.
-    pub fn new(mut registers: R, mut memory: M, vector: Option<u16>) -> Result<Self, NvmeError> {
+    pub fn new(mut registers: R, mut memory: M, signal: Signal) -> Result<Self, NvmeError> {
         if memory.size() < MEMORY_SIZE {
             return Err(NvmeError::Memory {
                 needed: MEMORY_SIZE,
@@ -154,7 +164,7 @@ impl<R: RegisterAccess, M: DmaMemory> Controller<R, M> {
         wait(&mut registers, "reset", patience, |status| {
             status & READY == 0
         })?;
-        registers.write32(INTERRUPT_MASK_SET, u32::MAX);
+        signal.prepare(&mut registers);
         let admin = QueuePair::new(0, &mut memory, 0, stride)?;
         let io = QueuePair::new(1, &mut memory, 2 * PAGE, stride)?;
         let [submission, completion] = addresses(&admin, &memory)?;
@@ -179,9 +189,10 @@ impl<R: RegisterAccess, M: DmaMemory> Controller<R, M> {
             admin,
             io,
             identity,
+            signal,
         };
         it.identify()?;
-        it.create_io_queue(vector)?;
+        it.create_io_queue()?;
         Ok(it)
     }
 
@@ -286,10 +297,13 @@ impl<R: RegisterAccess, M: DmaMemory> Controller<R, M> {
         Ok(())
     }
 
-    fn create_io_queue(&mut self, vector: Option<u16>) -> Result<(), NvmeError> {
+    fn create_io_queue(&mut self) -> Result<(), NvmeError> {
         let [submission, completion] = addresses(&self.io, &self.memory)?;
         self.run_admin(&Command::create_completion_queue(
-            1, DEPTH, completion, vector,
+            1,
+            DEPTH,
+            completion,
+            self.signal.vector(),
         ))?;
         self.run_admin(&Command::create_submission_queue(1, DEPTH, submission))
     }
@@ -302,16 +316,13 @@ impl<R: RegisterAccess, M: DmaMemory> Controller<R, M> {
     }
 
     fn run_admin(&mut self, command: &Command) -> Result<(), NvmeError> {
-        run(
-            &mut self.admin,
-            &mut self.memory,
-            &mut self.registers,
-            command,
-        )
+        let (registers, memory) = (&mut self.registers, &mut self.memory);
+        run(&mut self.admin, memory, registers, self.signal, command)
     }
 
     fn run_io(&mut self, command: &Command) -> Result<(), NvmeError> {
-        run(&mut self.io, &mut self.memory, &mut self.registers, command)
+        let (registers, memory) = (&mut self.registers, &mut self.memory);
+        run(&mut self.io, memory, registers, self.signal, command)
     }
 }
 
@@ -374,12 +385,20 @@ fn run<R: RegisterAccess, M: DmaMemory>(
     queue: &mut QueuePair,
     memory: &mut M,
     registers: &mut R,
+    signal: Signal,
     command: &Command,
 ) -> Result<(), NvmeError> {
     let expected = queue.submit(memory, registers, command);
+    let silence = |done| NvmeError::NoInterrupt {
+        milliseconds: COMMAND_MS,
+        done,
+    };
     for _ in 0..COMMAND_MS / POLL_MS {
+        signal.allow(registers);
+        let told = signal == Signal::Polled || registers.wait_for_interrupt(COMMAND_MS);
         if let Some(completion) = queue.poll(memory, registers) {
-            return judge(command.opcode, &completion, expected);
+            judge(command.opcode, &completion, expected)?;
+            return if told { Ok(()) } else { Err(silence(true)) };
         }
         let status = registers.read32(STATUS);
         if status == u32::MAX {
@@ -388,7 +407,12 @@ fn run<R: RegisterAccess, M: DmaMemory>(
         if status & FATAL != 0 {
             return Err(NvmeError::Fatal { status });
         }
-        registers.pause(POLL_MS);
+        if !told {
+            return Err(silence(false));
+        }
+        if signal == Signal::Polled {
+            registers.pause(POLL_MS);
+        }
     }
     let status = registers.read32(STATUS);
     Err(NvmeError::Timeout {

@@ -4,7 +4,9 @@
 mod command;
 mod controller;
 mod queue;
+mod signal;
 
 pub use command::{Command, Completion, Opcode};
 pub use controller::{Controller, Identity, MEMORY_SIZE, NvmeError};
 pub use queue::{DEPTH, QueuePair};
+pub use signal::{Signal, mask_pin};
