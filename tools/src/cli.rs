@@ -72,7 +72,8 @@ pub struct RunOptions {
     /// Initrd to hand over: a bundle of manifest, kernels, initrds
     #[arg(long, value_name = "FILE")]
     pub bundle: Option<PathBuf>,
-    /// One more device, as QEMU's -device takes it (repeatable)
+    /// One more device, as QEMU's -device takes it (repeatable); an nvme
+    /// without drive= gets a disk, target/run/nvmeN.img
     #[arg(long = "device", value_name = "QEMU-ARG")]
     pub devices: Vec<String>,
     /// Words for the image (bootargs)

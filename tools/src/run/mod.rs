@@ -1,5 +1,7 @@
 //! `cargo xtask run`: one machine with its console on the terminal.
 
+mod devices;
+
 use std::io::{Read, Write, stdin, stdout};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -61,7 +63,10 @@ fn setting(workspace: &Workspace, options: &RunOptions, board: Board) -> Result<
     setting.kernel = Some(workspace.image().to_path_buf());
     setting.initrd.clone_from(&options.bundle);
     setting.append.clone_from(&options.append);
-    setting.devices.clone_from(&options.devices);
+    let devices = devices::Devices::complete(&options.devices);
+    devices.make()?;
+    setting.drives = devices.drives;
+    setting.devices = devices.devices;
     if options.gdb {
         setting.gdb_port = Some(free_port()?);
     }
