@@ -2,7 +2,7 @@
 
 use super::{banner, events, interrupts, power, selftest};
 use super::{heap, runtime};
-use crate::console::line::{LineEditor, Typed};
+use crate::console::line::{Completion, LineEditor, Typed};
 use crate::console::log::{self, Level};
 use crate::opal::Reboot;
 use crate::{cpu, print, println};
@@ -91,16 +91,51 @@ pub fn run(first: &[String]) -> ! {
         assert!(cpu::stack_is_sound(), "the boot thread's stack was used up");
         let count = log::sink().map_or(0, |sink| sink.read(&mut buffer));
         for &byte in buffer.get(..count).unwrap_or(&[]) {
-            match editor.take(byte) {
-                Typed::Echo(echo) if echo.starts_with('\r') => print!("{echo}{PROMPT}"),
-                Typed::Echo(echo) => print!("{echo}"),
-                Typed::Abandoned => print!("^C\n{PROMPT}"),
-                Typed::Line(line) => {
-                    println!();
-                    execute(&line);
-                    print!("{PROMPT}");
-                }
+            typed(&mut editor, byte);
+        }
+    }
+}
+
+/// What a typed byte does.
+fn typed(editor: &mut LineEditor, byte: u8) {
+    match editor.take(byte) {
+        Typed::Nothing => {}
+        Typed::Echo(character) => print!("{character}"),
+        Typed::Bell => print!("\x07"),
+        Typed::Redraw => redraw(editor),
+        Typed::Clear => {
+            print!("\x1b[H\x1b[2J");
+            redraw(editor);
+        }
+        Typed::Complete => complete(editor),
+        Typed::Abandoned => print!("^C\n{PROMPT}"),
+        Typed::Line(line) => {
+            println!();
+            execute(&line);
+            print!("{PROMPT}");
+        }
+    }
+}
+
+fn redraw(editor: &LineEditor) {
+    print!("\r{PROMPT}{}\x1b[K", editor.so_far());
+    match editor.cursor_from_end() {
+        0 => {}
+        left => print!("\x1b[{left}D"),
+    }
+}
+
+fn complete(editor: &mut LineEditor) {
+    match editor.complete(COMMANDS.iter().map(|command| command.name)) {
+        Completion::None => print!("\x07"),
+        Completion::Longer => redraw(editor),
+        Completion::Several(words) => {
+            println!();
+            for word in words {
+                print!("{word}  ");
             }
+            println!();
+            redraw(editor);
         }
     }
 }
