@@ -30,4 +30,5 @@ pub mod processor;
 pub mod seam;
 #[cfg(not(target_os = "none"))]
 pub mod sim;
+pub mod spy;
 pub mod tce;
