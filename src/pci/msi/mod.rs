@@ -8,10 +8,12 @@
 mod capability;
 mod pool;
 mod table;
+mod wire;
 
 pub use capability::{MessageCapability, set_pin};
 pub use pool::{PoolFault, VectorError, VectorPool, Vectors};
 pub use table::{ENTRY, MessageTable, VectorTable};
+pub use wire::{MessagePort, Sender, SourceControl, WireError, Wired, Wiring};
 
 use super::address::FunctionId;
 use super::config::ConfigError;

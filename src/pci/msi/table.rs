@@ -54,7 +54,7 @@ impl MessageTable {
     pub fn enable<C: ConfigAccess + ?Sized>(
         &self,
         registers: &mut Registers<'_, C>,
-        table: &mut impl VectorTable,
+        table: &mut (impl VectorTable + ?Sized),
     ) -> Result<(), MessageError> {
         // An entry may be written while the function's mask is set, and many
         // functions have no table before they are enabled.
@@ -73,7 +73,7 @@ impl MessageTable {
     /// table does not keep it.
     pub fn set(
         &self,
-        table: &mut impl VectorTable,
+        table: &mut (impl VectorTable + ?Sized),
         vector: u16,
         message: Message,
     ) -> Result<(), MessageError> {
@@ -97,7 +97,7 @@ impl MessageTable {
     /// There is no such message, or the table does not keep it.
     pub fn set_masked(
         &self,
-        table: &mut impl VectorTable,
+        table: &mut (impl VectorTable + ?Sized),
         vector: u16,
         masked: bool,
     ) -> Result<(), MessageError> {
@@ -123,7 +123,7 @@ impl MessageTable {
     pub fn disable<C: ConfigAccess + ?Sized>(
         &self,
         registers: &mut Registers<'_, C>,
-        table: &mut impl VectorTable,
+        table: &mut (impl VectorTable + ?Sized),
     ) -> Result<(), MessageError> {
         let masked = self.write_control(registers, ENABLE | FUNCTION_MASK);
         let cleared = self.each(|at| {
@@ -164,7 +164,7 @@ impl MessageTable {
     /// Writes and reads back; bits outside of `verify` are reserved.
     fn write(
         &self,
-        table: &mut impl VectorTable,
+        table: &mut (impl VectorTable + ?Sized),
         offset: u32,
         value: u32,
         verify: u32,
