@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::declaration::{Declaration, Declarations, Ends, Settings, Step, Variant};
 use super::faults::Expected;
-use super::{disks, trace};
+use super::{devices, disks, trace};
 
 /// One test on one board.
 #[derive(Debug, Clone)]
@@ -112,6 +112,7 @@ fn case(
     }
     disks::check(settings.disks.as_deref().unwrap_or_default())
         .with_context(|| format!("test {name}"))?;
+    devices::check(&settings, steps).with_context(|| format!("test {name}"))?;
     let faults = Expected::on(
         board,
         settings.faults.as_deref().unwrap_or_default(),
@@ -199,7 +200,8 @@ mod tests {
             .replace(
                 "{ name = \"one\" }",
                 r#"{ name = "one", steps = [{ expect = "gone" }, { unplug = "e0" }, { trace = true }],
-                    disks = ["d0", { id = "d1", size = "2M" }], trace = [0x210], devices = ["edu,id=e0"],
+                    disks = ["d0", { id = "d1", size = "2M" }], trace = [0x210],
+                    devices = ["edu,id=e0", "nvme,drive=d0", "nvme,drive=d1"],
                     faults = [{ line = "TCE access fault", max = 2 }] }"#,
             )
             .replace(

@@ -2,6 +2,7 @@
 
 mod artefacts;
 mod declaration;
+mod devices;
 mod disks;
 mod emulated;
 mod expand;
