@@ -10,6 +10,8 @@ pub const RING_MAGIC: u64 = u64::from_be_bytes(*b"PINIONLG");
 #[repr(C)]
 pub struct Ring<const N: usize> {
     magic: u64,
+    /// `N`, for who reads a dump; 0 while nothing was written.
+    capacity: u64,
     /// Bytes written since the start; the next goes to this modulo `N`.
     written: u64,
     bytes: [u8; N],
@@ -21,6 +23,7 @@ impl<const N: usize> Ring<N> {
     pub const fn new() -> Self {
         Self {
             magic: 0,
+            capacity: 0,
             written: 0,
             bytes: [0; N],
         }
@@ -29,6 +32,7 @@ impl<const N: usize> Ring<N> {
     /// Adds bytes; the oldest go.
     pub fn push(&mut self, bytes: &[u8]) {
         self.magic = RING_MAGIC;
+        self.capacity = N as u64;
         for &byte in bytes {
             let at = (self.written % N as u64) as usize;
             if let Some(slot) = self.bytes.get_mut(at) {

@@ -38,6 +38,8 @@ pub enum Command {
     Setup(SetupOptions),
     /// Turn addresses of a crash into function names and lines
     Symbolize(SymbolizeOptions),
+    /// Tell what a crash left in a memory dump
+    Dump(DumpOptions),
     /// Count instructions beside Linux's (not there yet)
     Bench,
     /// Make an initrd from a manifest (not there yet)
@@ -160,6 +162,21 @@ pub struct SymbolizeOptions {
     /// None: lines of a crash dump are read from standard input
     #[arg(allow_hyphen_values = true)]
     pub addresses: Vec<String>,
+}
+
+/// Options of `dump`.
+#[derive(Debug, Args)]
+pub struct DumpOptions {
+    /// Memory as a file, such as QEMU's pmemsave writes
+    pub file: PathBuf,
+}
+
+impl DumpOptions {
+    /// Paths made absolute by the caller's directory.
+    pub fn absolute(self) -> Self {
+        let file = std::path::absolute(&self.file).unwrap_or(self.file);
+        Self { file }
+    }
 }
 
 /// Reads a hexadecimal number with or without 0x.

@@ -7,6 +7,7 @@ mod board;
 mod check;
 mod cli;
 mod cpio;
+mod dump;
 mod emulator;
 mod image;
 mod kexec;
@@ -65,6 +66,7 @@ fn dispatch(cli: cli::Cli) -> Result<ExitCode> {
         Command::Test(options) => test::command(&workspace, &options),
         Command::Check => check::command(&workspace),
         Command::Symbolize(options) => symbols::command(&workspace, &options),
+        Command::Dump(options) => dump::command(&workspace, &options.absolute()),
         Command::Bench => {
             bail!("`cargo xtask bench` is not there yet: there is nothing to measure so far")
         }

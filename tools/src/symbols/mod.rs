@@ -14,7 +14,7 @@ use object::{Object, ObjectSection, ObjectSymbol};
 use crate::cli::{SymbolizeOptions, parse_address};
 use crate::image;
 use crate::workspace::Workspace;
-pub use trace::TraceFilter;
+pub use trace::{Frame, TraceFilter};
 
 type Slice = EndianArcSlice<RunTimeEndian>;
 

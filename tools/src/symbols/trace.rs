@@ -51,6 +51,11 @@ impl TraceFilter {
         }
     }
 
+    /// The names that it knows.
+    pub fn symbols(&self) -> Option<&Symbols> {
+        self.symbols.as_ref()
+    }
+
     /// What to show for the next `bytes` of output. Nothing is held back.
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(bytes.len());

@@ -209,6 +209,8 @@ pub enum Step {
     Qmp(Qmp),
     /// Seconds that pass.
     Wait(f64),
+    /// These texts must be in what `cargo xtask dump` tells of the image's memory.
+    Dump(Vec<String>),
     /// The device with this id is gone, without a word to the machine.
     Unplug(String),
     /// The trace of register writes is switched on or off. Without such a step

@@ -13,6 +13,7 @@ use super::declaration::{Ends, Qmp, Step};
 use super::expand::Case;
 use super::transcript::Transcript;
 use super::{faults, trace};
+use crate::dump;
 use crate::emulator::machine::{Machine, Output};
 use crate::emulator::qemu::{REGISTER_WRITES, Setting};
 use crate::emulator::qmp::{Control, End};
@@ -31,6 +32,10 @@ pub struct Played {
 /// Lines of the console that a failure shows.
 const TAIL: usize = 25;
 
+/// Where firmware puts the image that it is given as kernel, and some more
+/// (skiboot include/mem-map.h, KERNEL_LOAD_BASE).
+const IMAGE_MEMORY: std::ops::Range<u64> = 0x2000_0000..0x2040_0000;
+
 /// Starts the machine and plays the steps. Console and logs go into `folder`.
 ///
 /// # Errors
@@ -41,6 +46,7 @@ pub fn play(case: &Case, setting: &Setting, folder: &Path, symbols: &Path) -> Re
         File::create(&path).with_context(|| format!("cannot write {}", path.display()))
     };
     let mut player = Player {
+        folder,
         machine: Machine::start(setting, Stdio::from(create("qemu-errors.log")?))?,
         transcript: Transcript::default(),
         filter: TraceFilter::new(Symbols::load(symbols).ok()),
@@ -113,7 +119,8 @@ fn afterwards(case: &Case, folder: &Path, console: &str) -> Result<Option<String
     Ok(None)
 }
 
-struct Player {
+struct Player<'a> {
+    folder: &'a Path,
     machine: Machine,
     transcript: Transcript,
     filter: TraceFilter,
@@ -123,7 +130,7 @@ struct Player {
     end: Instant,
 }
 
-impl Player {
+impl Player<'_> {
     /// Plays the steps; what is wrong is returned.
     fn steps(&mut self, case: &Case, control: &mut Control) -> Result<Option<String>> {
         for step in &case.steps {
@@ -148,6 +155,11 @@ impl Player {
                 Step::Qmp(Qmp::Plain(command)) => drop(control.execute(command, None)?),
                 Step::Qmp(Qmp::Full { execute, arguments }) => {
                     drop(control.execute(execute, Some(arguments.clone()))?);
+                }
+                Step::Dump(texts) => {
+                    if let Some(wrong) = self.dump(control, texts)? {
+                        return Ok(Some(wrong));
+                    }
                 }
                 Step::Unplug(id) => {
                     // As if it were pulled out: no slot tells the machine, and
@@ -179,6 +191,25 @@ impl Player {
             ));
         }
         Ok(None)
+    }
+
+    /// Saves the memory that firmware put the image into, and reads it.
+    fn dump(&self, control: &mut Control, texts: &[String]) -> Result<Option<String>> {
+        let file = std::path::absolute(self.folder.join("memory.bin"))?;
+        let arguments = json!({
+            "val": IMAGE_MEMORY.start,
+            "size": IMAGE_MEMORY.end - IMAGE_MEMORY.start,
+            "filename": file,
+        });
+        control.execute("pmemsave", Some(arguments))?;
+        let memory =
+            std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let Some(told) = dump::tell(&memory, self.filter.symbols()) else {
+            return Ok(Some("the memory dump holds nothing of Pinion".to_owned()));
+        };
+        std::fs::write(self.folder.join("dump.txt"), &told).context("cannot write dump.txt")?;
+        let absent = texts.iter().find(|text| !told.contains(text.as_str()));
+        Ok(absent.map(|text| format!("not in the memory dump: {text:?}")))
     }
 
     /// Takes output until the machine ends.
