@@ -1,33 +1,7 @@
-//! Host bridges and serial ports.
+//! Serial ports.
 
-use super::Warning;
-use super::limits::{Warnings, shown};
-use super::phb_interrupts::{self, Parent, PhbInterrupts};
-use crate::fdt::{Cells, Node, Tree};
-use alloc::string::String;
-use alloc::vec::Vec;
+use crate::fdt::{Node, Tree};
 use arrayvec::ArrayVec;
-
-/// A PCI host bridge, as far as it is needed to name it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Phb {
-    /// `ibm,opal-phbid`: how firmware's calls name it.
-    pub id: u64,
-    /// The first `compatible` that says which kind it is.
-    pub kind: &'static str,
-    /// Real address of its registers.
-    pub registers: u64,
-    /// `ibm,chip-id`.
-    pub chip: u32,
-    /// Bus numbers: first and last.
-    pub buses: (u8, u8),
-    /// Partitionable endpoints (`ibm,opal-num-pes`).
-    pub endpoints: u32,
-    /// The PE of what belongs to no other (`ibm,opal-reserved-pe`).
-    pub reserved: Option<u32>,
-    /// Its interrupt sources.
-    pub interrupts: PhbInterrupts,
-}
 
 /// How a serial port's registers are reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,14 +30,11 @@ pub struct Uart {
     pub is_reserved: bool,
 }
 
-/// Most PHBs that are taken. Sixteen chips of six have 96.
-pub const MAX_PHBS: usize = 192;
-
 /// Most 16550 ports that are taken.
 pub const MAX_UARTS: usize = 8;
 
 /// Real addresses have at most 56 bits.
-const REAL_BITS: u32 = 56;
+pub(super) const REAL_BITS: u32 = 56;
 
 /// Clocks that a 16550 is believed to have, in hertz, and the usual one.
 const CLOCKS: core::ops::RangeInclusive<u32> = 16 * 50..=1_000_000_000;
@@ -72,81 +43,8 @@ const DEFAULT_CLOCK: u32 = 1_843_200;
 /// The usual speed in bits per second.
 const DEFAULT_BAUD: u32 = 115_200;
 
-const KINDS: [&str; 3] = ["ibm,power8-pciex", "ibm,power9-pciex", "ibm,power10-pciex"];
-
-pub(super) fn read_phbs(tree: &Tree<'_>, warnings: &mut Warnings) -> Vec<Phb> {
-    let root = tree.root();
-    let cells = root.cells();
-    let mut phbs: Vec<Phb> = Vec::new();
-    let mut parent = Parent::default();
-    for node in root.children().filter(|node| node.base_name() == "pciex") {
-        let phb = read_phb(cells, &node).and_then(|phb| {
-            if phbs.len() == MAX_PHBS {
-                return Err("there are more than 192 bridges");
-            }
-            if phbs.iter().any(|other| other.id == phb.id) {
-                return Err("its ibm,opal-phbid was there before");
-            }
-            Ok(phb)
-        });
-        match phb {
-            Ok(mut phb) => {
-                let (interrupts, complaint) = phb_interrupts::read(tree, &node, &mut parent);
-                phb.interrupts = interrupts;
-                if let Some(reason) = complaint {
-                    let node = shown(node.name());
-                    warnings.push(Warning::PhbInterrupts { node, reason });
-                }
-                phbs.push(phb);
-            }
-            Err(reason) => warnings.push(Warning::Phb {
-                node: shown(node.name()),
-                reason,
-            }),
-        }
-    }
-    phbs
-}
-
-fn read_phb(cells: Option<Cells>, node: &Node<'_>) -> Result<Phb, &'static str> {
-    let kind = KINDS
-        .into_iter()
-        .find(|kind| node.is_compatible(kind))
-        .ok_or("it is compatible with no known kind")?;
-    if !node.is_usable() {
-        return Err("firmware says that it cannot be used");
-    }
-    let registers = cells
-        .and_then(|cells| node.reg_with(cells)?.next())
-        .filter(|reg| reg.start >> REAL_BITS == 0)
-        .ok_or("it has no reg, or one that cannot be")?;
-    let buses = node.property("bus-range").map(|range| few(range.cells()));
-    let buses = match buses.as_ref().map(|list| list.as_slice()) {
-        Some(&[first, last]) => match (u8::try_from(first), u8::try_from(last)) {
-            (Ok(first), Ok(last)) if first <= last => (first, last),
-            _ => return Err("its bus-range is absurd"),
-        },
-        Some(_) => return Err("its bus-range has not two numbers"),
-        None => (0, 255),
-    };
-    Ok(Phb {
-        id: node
-            .number("ibm,opal-phbid")
-            .ok_or("it has no ibm,opal-phbid")?,
-        kind,
-        registers: registers.start,
-        chip: node.u32("ibm,chip-id").unwrap_or(0),
-        buses,
-        endpoints: node
-            .u32("ibm,opal-num-pes")
-            .ok_or("it has no ibm,opal-num-pes")?,
-        reserved: node.u32("ibm,opal-reserved-pe"),
-        interrupts: PhbInterrupts::default(),
-    })
-}
-
 /// The first few numbers, enough to see that there are too many.
-fn few(numbers: impl Iterator<Item = u32>) -> ArrayVec<u32, 4> {
+pub(super) fn few(numbers: impl Iterator<Item = u32>) -> ArrayVec<u32, 4> {
     numbers.take(4).collect()
 }
 
@@ -250,17 +148,5 @@ impl core::fmt::Display for UartPath {
             Self::Mmio(address) => write!(f, "MMIO at {address:#x}"),
             Self::Lpc { chip } => write!(f, "LPC of chip {chip} by firmware"),
         }
-    }
-}
-
-impl Phb {
-    /// A short name: `PHB4 #3`.
-    pub fn name(&self) -> String {
-        let kind = match self.kind {
-            "ibm,power8-pciex" => "PHB3",
-            "ibm,power9-pciex" => "PHB4",
-            _ => "PHB5",
-        };
-        alloc::format!("{kind} #{:#x}", self.id)
     }
 }

@@ -15,15 +15,17 @@ mod interrupts;
 mod limits;
 mod memory;
 mod phb_interrupts;
+mod phbs;
 mod plan;
 
 pub use bootargs::{BootArgs, ConsoleChoice, CrashAction, Unknown};
 pub use cpus::{Core, Cpus, MAX_THREADS, MAX_THREADS_PER_CORE};
-pub use devices::{MAX_PHBS, MAX_UARTS, Phb, Uart, UartPath, uarts};
+pub use devices::{MAX_UARTS, Uart, UartPath, uarts};
 pub use firmware::{FirmwareEntry, FirmwareInfo, FirmwareInterrupt};
 pub use interrupts::{IcpPage, InterruptController};
 pub use memory::{MAX_RANGES, MemoryMap};
 pub use phb_interrupts::PhbInterrupts;
+pub use phbs::{DmaMaster, MAX_PHBS, Phb, PhbTable, PhbTables, PhbWindow};
 pub use plan::Plan;
 
 use crate::fdt::Tree;
@@ -141,6 +143,8 @@ pub struct Machine {
     pub cpus: Cpus,
     /// PCI host bridges.
     pub phbs: Vec<Phb>,
+    /// What reaches memory past all PHBs that can be taken.
+    pub masters: Vec<DmaMaster>,
     /// 16550 ports.
     pub uarts: Vec<Uart>,
     /// The interrupt controller; `None` if the tree has no usable one.
@@ -177,7 +181,8 @@ impl Machine {
             compatible,
             timebase_hz,
             cpus,
-            phbs: devices::read_phbs(tree, &mut warnings),
+            phbs: phbs::read_phbs(tree, &mut warnings),
+            masters: phbs::read_masters(tree),
             uarts: uarts(tree).into_iter().collect(),
             interrupts: interrupts::read(tree),
             firmware: FirmwareInfo::read(tree, &mut warnings),

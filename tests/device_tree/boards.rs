@@ -287,3 +287,35 @@ fn each_bridge_names_its_interrupt_sources() {
         assert_eq!(firsts.len(), all);
     }
 }
+
+#[test]
+fn windows_tables_and_page_sizes_of_bridges() {
+    let bridge = |blob, running| machine(blob, running).phbs[0].clone();
+    let (eight, nine, ten) = (bridge(POWER8, 8), bridge(POWER9, 0), bridge(POWER10, 0));
+    for phb in [&eight, &nine, &ten] {
+        let m32 = phb.m32.unwrap();
+        assert_eq!((m32.bus.get(), m32.size), (0x8000_0000, 0x7fff_0000));
+        let m64 = phb.m64.unwrap();
+        assert_eq!(m64.bus.get(), m64.host.get());
+        assert_eq!(phb.tables.rtt.unwrap().size, 0x2_0000);
+        assert!(phb.tables.peltv.is_some() && phb.tables.pest.is_some());
+    }
+    assert_eq!(eight.m32.unwrap().host.get(), 0x3_ff80_0000_0000);
+    assert_eq!(nine.m64.unwrap().size, 0x40_0000_0000);
+    assert_eq!(eight.tce_kill.unwrap().get(), 0x3_fffe_4000_0210);
+    assert_eq!((nine.tce_kill, ten.tce_kill), (None, None));
+    assert_eq!(eight.tce_shifts, [12, 16, 24, 28]);
+    assert_eq!(nine.tce_shifts, [12, 16, 21, 30]);
+    assert_eq!((eight.m64_bars, nine.m64_bars), ((0, 15), (1, 31)));
+    assert_eq!((eight.diag_bytes, nine.diag_bytes), (0x1128, 0x2180));
+}
+
+#[test]
+fn what_masters_the_bus_beside_bridges_is_named() {
+    let named = |blob, running| {
+        let masters = machine(blob, running).masters;
+        masters.iter().map(|it| it.what).collect::<Vec<_>>()
+    };
+    assert_eq!(named(POWER9, 0), [""; 0]);
+    assert_eq!(named(POWER10, 0), ["OpenCAPI unit"; 6]);
+}

@@ -340,6 +340,9 @@ fn bad_bridges_are_told_and_left_alone() {
         bridge("pciex@6", 1, |_| ())(tree);
         bridge("pciex@7", 7, |tree| tree.cells("bus-range", &[0x10, 0x1f]))(tree);
         tree.node("pciex@8", |tree| tree.text("compatible", "acme,pciex"));
+        tree.node("pciex@a", |tree| {
+            tree.text("compatible", "ibm,power9-npu-pciex")
+        });
         tree.node("pciex@9", |tree| {
             tree.text("compatible", "ibm,power8-pciex")
         });
@@ -347,6 +350,8 @@ fn bad_bridges_are_told_and_left_alone() {
     let machine = machine(&blob);
     let taken: Vec<_> = machine.phbs.iter().map(|phb| (phb.id, phb.buses)).collect();
     assert_eq!(taken, [(1, (0, 255)), (7, (0x10, 0x1f))]);
+    let masters = machine.masters.iter().map(|it| (it.node.as_str(), it.what));
+    assert_eq!(masters.collect::<Vec<_>>(), [("pciex@a", "NVLink")]);
     let told = machine
         .warnings
         .iter()
