@@ -26,6 +26,7 @@ pub mod memory;
 pub mod mmio;
 pub mod opal;
 pub mod pci;
+pub mod phb;
 pub mod processor;
 pub mod seam;
 #[cfg(not(target_os = "none"))]

@@ -21,6 +21,14 @@ macro_rules! statuses {
                     other => Self::Other(other),
                 }
             }
+
+            /// The return code.
+            pub const fn code(self) -> i64 {
+                match self {
+                    $(Self::$name => $code,)*
+                    Self::Other(code) => code,
+                }
+            }
         }
 
         impl core::fmt::Display for OpalStatus {

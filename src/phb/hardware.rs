@@ -1,0 +1,94 @@
+//! The seam: a PHB's registers, its tables in memory, and time.
+
+use crate::addr::HostAddr;
+
+/// What of a PHB only the image can reach.
+pub trait PhbHardware {
+    /// Loads the 64-bit register at `offset` bytes, big-endian as all of them,
+    /// cache-inhibited; complete before any later access of this thread.
+    fn load(&self, offset: u64) -> u64;
+
+    /// Stores to the 64-bit register at `offset`, behind all earlier accesses.
+    fn store(&self, offset: u64, value: u64);
+
+    /// Orders all earlier stores to memory before all later accesses (hwsync).
+    fn barrier(&self);
+
+    /// Two big-endian bytes of a table in memory that the PHB or firmware writes.
+    fn memory16(&self, at: HostAddr) -> u16;
+
+    /// Eight big-endian bytes of such a table.
+    fn memory64(&self, at: HostAddr) -> u64;
+
+    /// A clock that does not go back, in microseconds.
+    fn microseconds(&self) -> u64;
+
+    /// Lets time go by.
+    fn wait_ms(&self, milliseconds: u64);
+
+    /// The running thread's PIR.
+    fn thread(&self) -> u64;
+}
+
+/// The registers of a PHB in the machine's real address space.
+#[cfg(target_os = "none")]
+pub struct Mapped {
+    registers: HostAddr,
+}
+
+#[cfg(target_os = "none")]
+impl Mapped {
+    /// The PHB whose registers are at `registers`.
+    ///
+    /// # Safety
+    /// The device tree says that a PHB's registers are there (4 KiB), and that
+    /// the tables that are read through this lie in memory.
+    pub const unsafe fn new(registers: HostAddr) -> Self {
+        Self { registers }
+    }
+
+    fn at(&self, offset: u64) -> HostAddr {
+        // The offsets are this module's constants, below 4 KiB.
+        HostAddr::new(self.registers.get() + (offset & 0xff8))
+    }
+}
+
+#[cfg(target_os = "none")]
+impl PhbHardware for Mapped {
+    fn load(&self, offset: u64) -> u64 {
+        // SAFETY: see `new`; a PHB's registers have eight bytes.
+        unsafe { crate::mmio::read64(self.at(offset)) }
+    }
+
+    fn store(&self, offset: u64, value: u64) {
+        // SAFETY: as above. What the registers do to memory is DMA of devices,
+        // which `dma` lets reach only pages that Rust does not know.
+        unsafe { crate::mmio::write64(self.at(offset), value) }
+    }
+
+    fn barrier(&self) {
+        crate::mmio::full_barrier();
+    }
+
+    fn memory16(&self, at: HostAddr) -> u16 {
+        // SAFETY: see `new`. Another agent writes it, so it is read anew.
+        u16::from_be(unsafe { (at.get() as *const u16).read_volatile() })
+    }
+
+    fn memory64(&self, at: HostAddr) -> u64 {
+        // SAFETY: see `new`. Another agent writes it, so it is read anew.
+        u64::from_be(unsafe { (at.get() as *const u64).read_volatile() })
+    }
+
+    fn microseconds(&self) -> u64 {
+        crate::cpu::timebase() / (crate::cpu::timebase_hz() / 1_000_000).max(1)
+    }
+
+    fn wait_ms(&self, milliseconds: u64) {
+        crate::cpu::wait_ms(milliseconds);
+    }
+
+    fn thread(&self) -> u64 {
+        crate::cpu::pir()
+    }
+}

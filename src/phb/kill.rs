@@ -1,0 +1,114 @@
+//! TCE kill straight at the PHB's registers (skiboot hw/phb4.c, phb4_tce_kill;
+//! include/phb3-regs.h, include/phb4-regs.h). The caller holds the PHB's lock.
+
+use super::PhbHardware;
+use crate::pci::Generation;
+use crate::seam::{KillScope, PhbError};
+
+/// PHB_DMARD_SYNC (PHB3), PHB_DMA_READ_WRITE_SYNC.
+const DMA_SYNC: u64 = 0x200;
+const SYNC_START: u64 = 1 << 63;
+const SYNC_COMPLETE: u64 = 1 << 62;
+const WRITE_SYNC_COMPLETE: u64 = 1 << 60;
+
+/// PHB_TCE_KILL.
+const TCE_KILL: u64 = 0x210;
+const KILL_ALL: u64 = 1 << 63;
+const KILL_PE: u64 = 1 << 62;
+const KILL_ONE: u64 = 1 << 61;
+
+/// PHB_Q_DMA_R, and its bit while a kill is under way.
+const QUEUE: u64 = 0x888;
+const KILL_RUNS: u64 = 1 << 56;
+
+/// A kill takes microseconds; one that takes longer than this never ends.
+pub const LIMIT_US: u64 = 100_000;
+
+/// Invalidates, waits until that is complete, and until the DMA reads that used
+/// old entries are over.
+pub(super) fn kill<H: PhbHardware>(
+    hardware: &H,
+    generation: Generation,
+    pe: u16,
+    scope: KillScope,
+) -> Result<(), PhbError> {
+    // Table stores first: lwsync would not order them before the kill.
+    hardware.barrier();
+    match generation {
+        Generation::Phb3 => {
+            kill3(hardware, pe, scope);
+            // No completion is defined for PHB3 (Linux and skiboot wait for
+            // none). Inferred: the load cannot pass the posted kill, and the
+            // read sync drains what was translated before.
+            if hardware.load(TCE_KILL) == u64::MAX {
+                return Err(PhbError::Fenced);
+            }
+            hardware.store(DMA_SYNC, SYNC_START);
+        }
+        Generation::Phb4 | Generation::Phb5 => {
+            wait(hardware, TCE_KILL, KILL_ALL | KILL_PE | KILL_ONE, 0)?;
+            hardware.store(TCE_KILL, whole(pe, scope));
+            let keep = match generation {
+                // The register holds two syncs: the other one's state stays.
+                Generation::Phb5 => hardware.load(DMA_SYNC) & (SYNC_COMPLETE | WRITE_SYNC_COMPLETE),
+                _ => 0,
+            };
+            hardware.store(DMA_SYNC, keep | SYNC_START);
+            wait(hardware, QUEUE, KILL_RUNS, 0)?;
+        }
+    }
+    wait(hardware, DMA_SYNC, SYNC_COMPLETE, SYNC_COMPLETE)
+}
+
+/// A kill of pages may be dropped on PHB4 and later (HW560152): the PE then.
+fn whole(pe: u16, scope: KillScope) -> u64 {
+    match scope {
+        KillScope::All => KILL_ALL,
+        KillScope::Pe | KillScope::Pages { .. } => KILL_PE | u64::from(pe),
+    }
+}
+
+fn kill3<H: PhbHardware>(hardware: &H, pe: u16, scope: KillScope) {
+    let pe = u64::from(pe & 0xff);
+    match scope {
+        KillScope::All => hardware.store(TCE_KILL, KILL_ALL),
+        KillScope::Pe => hardware.store(TCE_KILL, KILL_PE | pe),
+        KillScope::Pages {
+            bus,
+            pages,
+            page_shift,
+        } => {
+            // The PHB knows the page size from the TVE.
+            let mut address = bus.get() & !((1 << page_shift) - 1) & (KILL_ONE - 1);
+            for _ in 0..pages {
+                hardware.store(TCE_KILL, KILL_ONE | address | pe);
+                address = address.wrapping_add(1 << page_shift);
+            }
+        }
+    }
+}
+
+/// Waits until `register & mask == wanted`.
+fn wait<H: PhbHardware>(
+    hardware: &H,
+    register: u64,
+    mask: u64,
+    wanted: u64,
+) -> Result<(), PhbError> {
+    let start = hardware.microseconds();
+    loop {
+        // The clock first: a thread that was held up still looks once more.
+        let late = hardware.microseconds().wrapping_sub(start) > LIMIT_US;
+        let value = hardware.load(register);
+        if value == u64::MAX {
+            return Err(PhbError::Fenced);
+        }
+        if value & mask == wanted {
+            return Ok(());
+        }
+        if late {
+            return Err(PhbError::TimedOut);
+        }
+        core::hint::spin_loop();
+    }
+}

@@ -1,0 +1,232 @@
+//! A PHB that Pinion has taken: what is below it, grouped and planned, and the
+//! steps that carry the plan out.
+
+use super::{Config, Phb, PhbHardware, StepError};
+use crate::opal::{RawOpal, Waiter};
+use crate::pci::function::Command;
+use crate::pci::steps::{Setup, Step};
+use crate::pci::validate::{PlanFault, validate};
+use crate::pci::{
+    FunctionId, GroupIndex, GroupKind, Groups, PeNumber, PhbInfo, Plan, ScanPolicy, Topology,
+    group, plan, scan,
+};
+use crate::seam::PhbError;
+use alloc::vec::Vec;
+
+/// A PHB that works.
+pub struct Taken<'o, H, F, W> {
+    /// The PHB.
+    pub phb: Phb<'o, H, F, W>,
+    /// Its description.
+    pub info: PhbInfo,
+    /// What is below.
+    pub topology: Topology,
+    /// What cannot be kept apart.
+    pub groups: Groups,
+    /// Where everything goes.
+    pub plan: Plan,
+    /// Groups that could not be brought up: they stay without DMA.
+    pub broken: Vec<Broken>,
+}
+
+/// A group that could not be brought up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Which.
+    pub group: GroupIndex,
+    /// The step that failed.
+    pub step: Step,
+    /// Why.
+    pub error: StepError,
+}
+
+/// Why a PHB is left alone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TakeError {
+    /// The plan breaks one of its promises: a mistake of Pinion's.
+    #[error("the plan is wrong: {0}")]
+    Plan(PlanFault),
+    /// A step of its set-up failed.
+    #[error("{step:?}: {error}")]
+    Step {
+        /// Which.
+        step: Step,
+        /// Why.
+        error: StepError,
+    },
+}
+
+impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Taken<'o, H, F, W> {
+    /// Takes `phb`: scan, groups, plan, check of the plan, IODA tables, bridges,
+    /// then each group, without DMA. The scan turns bus mastering off wherever
+    /// it was on, before the tables are reset.
+    ///
+    /// # Errors
+    /// The PHB cannot be used. What is below it decodes and masters nothing.
+    pub fn take(
+        phb: Phb<'o, H, F, W>,
+        info: PhbInfo,
+        policy: &ScanPolicy<'_>,
+    ) -> Result<Self, TakeError> {
+        let topology = scan(&mut Config::probing(&phb), &info, policy);
+        let groups = group(&topology, &info);
+        let plan = plan(&topology, &info, &groups);
+        validate(&topology, &info, &groups, &plan).map_err(TakeError::Plan)?;
+        let mut taken = Self {
+            phb,
+            info,
+            topology,
+            groups,
+            plan,
+            broken: Vec::new(),
+        };
+        taken
+            .run(&taken.setup().prepare())
+            .map_err(|(step, error)| TakeError::Step { step, error })?;
+        taken.bring_up_groups();
+        Ok(taken)
+    }
+
+    fn bring_up_groups(&mut self) {
+        let mut broken = Vec::new();
+        let mut note = |group, (step, error)| broken.push(Broken { group, step, error });
+        for (at, it) in self.groups.iter() {
+            if it.kind == GroupKind::Endpoint
+                && let Err(why) = self.run(&self.setup().bring_up(at))
+            {
+                note(at, why);
+            }
+        }
+        for (at, _) in self.topology.iter() {
+            if let Err(why) = self.run(&self.setup().enable_virtuals(at)) {
+                note(self.groups.of(at), why);
+            }
+        }
+        self.broken = broken;
+    }
+
+    /// What step lists are made from.
+    pub fn setup(&self) -> Setup<'_> {
+        Setup {
+            topology: &self.topology,
+            phb: &self.info,
+            groups: &self.groups,
+            plan: &self.plan,
+        }
+    }
+
+    /// Executes steps.
+    ///
+    /// # Errors
+    /// The one that failed, and why.
+    pub fn run(&self, steps: &[Step]) -> Result<(), (Step, StepError)> {
+        self.phb.run(&self.topology, steps)
+    }
+
+    /// Whether a group is up and may be given a window.
+    pub fn is_up(&self, at: GroupIndex) -> bool {
+        self.groups.get(at).kind == GroupKind::Endpoint
+            && self.plan.group(at).pe.is_some()
+            && !self.broken.iter().any(|it| it.group == at)
+    }
+
+    /// The group of a PE, or of a companion of it.
+    pub fn group_of(&self, pe: u16) -> Option<GroupIndex> {
+        let pe = PeNumber::new(pe);
+        let mut all = self.groups.iter().map(|(at, _)| at);
+        all.find(|at| {
+            let plan = self.plan.group(*at);
+            plan.pe == Some(pe) || plan.companions.contains(&pe)
+        })
+    }
+
+    /// Lets a group whose windows are open use them.
+    ///
+    /// # Errors
+    /// The step that failed; the engine's detach ends what was started.
+    pub fn start(&self, at: GroupIndex) -> Result<(), (Step, StepError)> {
+        self.run(&self.setup().start(at))
+    }
+
+    /// Bus mastering off for all functions of a PE, and read back.
+    ///
+    /// # Errors
+    /// As the engine's seam says it.
+    pub fn bus_master_off(&self, pe: u16) -> Result<(), PhbError> {
+        let at = self.known(pe)?;
+        let mut steps = self.setup().stop(at);
+        steps.retain(|step| matches!(step, Step::Command { .. }));
+        self.run(&steps).map_err(|(_, error)| error.for_engine())
+    }
+
+    /// Resets all functions of a PE, waits until they are ready, and gives them
+    /// back their addresses. Bus mastering stays off.
+    ///
+    /// # Errors
+    /// As the engine's seam says it; a group of which a function cannot be reset
+    /// alone is refused, as its pages could not be given to others.
+    pub fn reset_functions(&self, pe: u16) -> Result<(), PhbError> {
+        let at = self.known(pe)?;
+        let setup = self.setup();
+        if setup.cannot_reset(at).is_some() {
+            return Err(PhbError::Firmware(-7));
+        }
+        let mut steps = setup.stop(at);
+        steps.retain(|step| matches!(step, Step::Reset { .. }));
+        steps.extend(setup.bring_up(at));
+        let functions = self.groups.get(at).functions.iter();
+        steps.extend(functions.flat_map(|at| setup.enable_virtuals(*at)));
+        self.run(&steps).map_err(|(_, error)| error.for_engine())
+    }
+
+    /// The group of a PE that the engine knows; without one nothing of Pinion's
+    /// can have asked.
+    fn known(&self, pe: u16) -> Result<GroupIndex, PhbError> {
+        self.group_of(pe).ok_or(PhbError::Firmware(-1))
+    }
+
+    /// A PE with those that freeze and thaw with it.
+    pub fn with_companions(&self, pe: u16) -> impl Iterator<Item = u16> + '_ {
+        let group = self.group_of(pe).map(|at| self.plan.group(at));
+        let companions = group.map_or(&[][..], |plan| &plan.companions);
+        core::iter::once(pe).chain(companions.iter().map(|it| it.get()))
+    }
+
+    /// Stops MMIO and DMA of a PE and its companions: of all of them, though
+    /// one refuses.
+    ///
+    /// # Errors
+    /// Firmware's first refusal.
+    pub fn freeze(&self, pe: u16) -> Result<(), PhbError> {
+        self.with_companions(pe)
+            .map(|pe| self.phb.freeze(pe))
+            .fold(Ok(()), Result::and)
+    }
+
+    /// Ends a freeze of a PE and its companions.
+    ///
+    /// # Errors
+    /// Firmware's first refusal.
+    pub fn clear_freeze(&self, pe: u16) -> Result<(), PhbError> {
+        self.with_companions(pe)
+            .try_for_each(|pe| self.phb.clear_freeze(pe))
+    }
+
+    /// Before the machine goes to other hands: virtual functions stop mastering
+    /// the bus. Returns how many did not.
+    pub fn quiet_virtuals(&self) -> usize {
+        let mut failed = 0;
+        for (_, group) in self.groups.iter() {
+            for at in &group.virtuals {
+                let bdfn = self.topology.virtuals[at.get()].bdfn;
+                let step = Step::Command {
+                    function: FunctionId::new(self.topology.phb, bdfn),
+                    command: Command::empty(),
+                };
+                let active = self.plan.is_active_virtual(&self.topology, *at);
+                failed += usize::from(active && self.run(&[step]).is_err());
+            }
+        }
+        failed
+    }
+}

@@ -1,0 +1,1 @@
+//! The PHB module against a register file that pretends.
