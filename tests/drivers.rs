@@ -2,7 +2,7 @@
 use pinion::addr::BusAddr;
 use pinion::drivers::edu::{Direction, Edu, EduError};
 use pinion::drivers::nvme::{
-    Command, Completion, Controller, MEMORY_SIZE, NvmeError, Opcode, Signal,
+    Command, Completion, Controller, ExerciseError, MEMORY_SIZE, NvmeError, Opcode, Signal,
 };
 use pinion::drivers::{DmaMemory, RegisterAccess};
 use pinion::sim::edu::SimEdu;
@@ -370,4 +370,67 @@ fn an_interrupt_that_does_not_come_is_an_error() {
     bus.unmap(QUEUES + 2 * 4096);
     let error = controller.transfer(Opcode::Read, 0, 1, BusAddr::new(DATA));
     assert!(matches!(error, Err(NvmeError::Fatal { .. })), "{error:?}");
+}
+
+#[test]
+fn a_page_comes_back_or_its_first_wrong_byte_is_named() {
+    let (bus, mut controller) = healthy();
+    let mut data = bus.map(DATA, 2, true);
+    for seed in [0, 1, 0x80] {
+        controller.write_and_compare(&mut data, 16, seed).unwrap();
+    }
+    // The page that is read into is another one for the drive.
+    bus.unmap(DATA + 4096);
+    let error = controller.write_and_compare(&mut data, 16, 7).unwrap_err();
+    let differs = ExerciseError::Differs {
+        at: 0,
+        written: 7,
+        read: 0xc5,
+    };
+    assert_eq!(error, differs);
+    let mut small = bus.map(DATA + 0x10_0000, 1, true);
+    let error = controller.write_and_compare(&mut small, 0, 0);
+    assert_eq!(error, Err(ExerciseError::Memory(4096)));
+}
+
+#[test]
+fn what_is_not_mapped_is_proven_untouched_and_what_is_shows() {
+    const OTHER: u64 = 0x3_0000_0000;
+    let (bus, mut controller) = healthy();
+    let mut checked = bus.map(DATA, 2, true);
+    let mut gone = bus.map(OTHER, 1, true);
+    let at = BusAddr::new(OTHER);
+    // Still mapped: both ways are seen.
+    let error = controller.try_unmapped(&mut gone, at, &mut checked, 8);
+    assert!(
+        matches!(error, Err(ExerciseError::Reached { at: 0, bus, .. }) if bus == at),
+        "{error:?}"
+    );
+    // Mapped for reading only.
+    bus.unmap(OTHER);
+    let mut readable = bus.map(OTHER, 1, false);
+    let error = controller.try_unmapped(&mut readable, at, &mut checked, 8);
+    assert_eq!(error, Err(ExerciseError::Leaked { at: 3, bus: at }));
+    bus.unmap(OTHER);
+    controller
+        .try_unmapped(&mut readable, at, &mut checked, 8)
+        .unwrap();
+}
+
+#[test]
+fn edu_interrupts_when_it_is_told_to() {
+    let mut edu = Edu::new(SimEdu::new(BusMemory::default())).unwrap();
+    for why in [1, 0x8000_0000] {
+        edu.interrupt(why).unwrap();
+    }
+    let mut registers = edu.into_registers();
+    registers.interrupts = false;
+    let mut edu = Edu::new(registers).unwrap();
+    let error = EduError::NoInterrupt {
+        milliseconds: 1000,
+        status: 4,
+    };
+    assert_eq!(edu.interrupt(4), Err(error));
+    // Acknowledged all the same: nothing is left for the next.
+    assert_eq!(edu.into_registers().read32(0x24), 0);
 }

@@ -8,6 +8,9 @@ use crate::addr::BusAddr;
 
 const IDENTITY: u64 = 0x00;
 const LIVENESS: u64 = 0x04;
+const STATUS: u64 = 0x24;
+const RAISE: u64 = 0x60;
+const ACKNOWLEDGE: u64 = 0x64;
 const DMA_SOURCE: u64 = 0x80;
 const DMA_TARGET: u64 = 0x88;
 const DMA_COUNT: u64 = 0x90;
@@ -25,6 +28,15 @@ const INTERRUPT: u64 = 4;
 /// A transfer takes 100 ms of the device's time.
 const PATIENCE_MS: u32 = 2000;
 const POLL_MS: u32 = 10;
+const INTERRUPT_MS: u32 = 1000;
+
+/// For the handler of a pin's interrupt: the device lets go of the pin.
+pub fn release_pin(registers: &mut impl RegisterAccess) {
+    let status = registers.read32(STATUS);
+    registers.write32(ACKNOWLEDGE, status);
+    // Arrived before the interrupt is ended: a read pushes the write.
+    registers.read32(STATUS);
+}
 
 /// Which way a transfer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +69,14 @@ pub enum EduError {
         /// Bytes.
         count: u64,
     },
+    /// An interrupt did not come.
+    #[error("no interrupt within {milliseconds} ms of one being asked for; status {status:#x}")]
+    NoInterrupt {
+        /// How long was waited.
+        milliseconds: u32,
+        /// What the device says it asks for.
+        status: u32,
+    },
     /// The device did not finish.
     #[error("transfer still running after {milliseconds} ms")]
     Timeout {
@@ -84,6 +104,28 @@ impl<R: RegisterAccess> Edu<R> {
             return Err(EduError::Dead { written, read });
         }
         Ok(Self { registers })
+    }
+
+    /// Makes the device interrupt, and waits until the interrupt has come. `why`
+    /// is any number but 0.
+    pub fn interrupt(&mut self, why: u32) -> Result<(), EduError> {
+        let registers = &mut self.registers;
+        registers.write32(RAISE, why);
+        let came = registers.wait_for_interrupt(INTERRUPT_MS);
+        let status = registers.read32(STATUS);
+        registers.write32(ACKNOWLEDGE, status);
+        if came {
+            return Ok(());
+        }
+        Err(EduError::NoInterrupt {
+            milliseconds: INTERRUPT_MS,
+            status,
+        })
+    }
+
+    /// Gives the registers back.
+    pub fn into_registers(self) -> R {
+        self.registers
     }
 
     /// Copies `count` bytes between `offset` in the buffer and `bus`, and waits.

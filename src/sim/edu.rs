@@ -12,6 +12,8 @@ pub struct SimEdu {
     running: u32,
     /// Stops finishing its transfers.
     pub stuck: bool,
+    /// Its interrupts arrive.
+    pub interrupts: bool,
 }
 
 impl SimEdu {
@@ -23,6 +25,7 @@ impl SimEdu {
             buffer: [0; 4096],
             running: 0,
             stuck: false,
+            interrupts: true,
         }
     }
 
@@ -73,7 +76,12 @@ impl RegisterAccess for SimEdu {
     }
 
     fn write64(&mut self, offset: u64, value: u64) {
-        self.registers.insert(offset, value);
+        let status = self.registers.get(&0x24).copied().unwrap_or(0);
+        match offset {
+            0x60 => self.registers.insert(0x24, status | value),
+            0x64 => self.registers.insert(0x24, status & !value),
+            _ => self.registers.insert(offset, value),
+        };
         if offset == 0x98 && value & 1 != 0 {
             self.transfer(value);
         }
@@ -82,6 +90,6 @@ impl RegisterAccess for SimEdu {
     fn pause(&mut self, _: u32) {}
 
     fn wait_for_interrupt(&mut self, _: u32) -> bool {
-        false
+        self.interrupts && self.registers.get(&0x24).is_some_and(|status| *status != 0)
     }
 }

@@ -1,6 +1,7 @@
 //! Interrupt delivery of the running machine.
 
 pub mod check;
+pub mod device;
 
 use super::runtime::{self, OPAL, TimebaseWaiter};
 use crate::addr::HostAddr;
