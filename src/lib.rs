@@ -20,6 +20,7 @@ pub mod dma;
 pub mod drivers;
 pub mod fdt;
 pub mod irq;
+pub mod kill;
 pub mod machine;
 pub mod memory;
 #[cfg(target_os = "none")]

@@ -11,8 +11,8 @@ use pinion::addr::{BusAddr, HostAddr};
 use pinion::dma::{DetachMode, DmaError, Engine, ErrorKind, Quota, Window, WindowConfig};
 use pinion::memory::ledger::{Gate, GateError, Holdings, Ledger, LedgerError, OwnerId};
 use pinion::seam::{
-    DmaTable, Interrupts, KillScope, KillStyle, PeId, PhbError, PhbPort, TableFrames, TableMemory,
-    TveSelect,
+    DmaTable, Interrupts, KillScope, KillStyle, PeId, PhbError, PhbPort, TableFrames, TableLimits,
+    TableMemory, TveSelect,
 };
 use pinion::sim::{Machine, PhbKind, PhbModel};
 use pinion::tce::{Access, PageShift, PageSizes, TableShape};
@@ -60,6 +60,13 @@ impl TableFrames for Explored {
 impl PhbPort for Explored {
     fn kill_style(&self, pe: PeId) -> KillStyle {
         self.machine.kill_style(pe)
+    }
+    fn table_limits(&self, pe: PeId) -> TableLimits {
+        self.machine.table_limits(pe)
+    }
+    fn push_writes(&self, pe: PeId) -> Result<(), PhbError> {
+        self.point();
+        self.machine.push_writes(pe)
     }
     fn kill(&self, pe: PeId, scope: KillScope) -> Result<(), PhbError> {
         self.point();

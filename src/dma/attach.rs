@@ -68,6 +68,7 @@ impl<P: Platform> super::Engine<P> {
     /// window is refused until then, after a failed attach too.
     pub fn attach(&self, window: &Window<P>, pe: PeId) -> Result<(), DmaError> {
         let known = self.pe(pe).ok_or(DmaError::UnknownPe(pe))?;
+        self.check_shape(window, pe)?;
         let _control = window.control()?;
         if known.gate.has_failed() {
             return Err(DmaError::Frozen(pe));
@@ -87,8 +88,8 @@ impl<P: Platform> super::Engine<P> {
         // Cannot be full: attaches are one at a time.
         let _ = window.state.lock().pes.try_push(pe);
         let tve = window.range.tve();
-        // What other threads stored before is visible before the TVE is on.
-        self.platform.barrier();
+        // Its barrier carries what other threads have stored before, under the
+        // window's lock: the PE finds nothing older.
         let enabled = self
             .forced_kill(pe)
             .and_then(|_| self.platform.set_tve(pe, tve, Some(&table)));
@@ -106,6 +107,23 @@ impl<P: Platform> super::Engine<P> {
             self.freeze(pe);
         }
         Err(DmaError::Attach { pe, error })
+    }
+
+    /// The PHB of `pe` can walk the window's table.
+    fn check_shape(&self, window: &Window<P>, pe: PeId) -> Result<(), DmaError> {
+        let (shape, limits) = (window.range.shape(), self.platform.table_limits(pe));
+        if limits.page_shifts >> shape.page().get() & 1 == 0 {
+            let page = shape.page();
+            return Err(DmaError::PePageSize { pe, page });
+        }
+        if shape.levels() > limits.levels {
+            return Err(DmaError::PeLevels {
+                pe,
+                levels: shape.levels(),
+                most: limits.levels,
+            });
+        }
+        Ok(())
     }
 
     /// `pe` uses the window no more: its TVE is off and its kill complete.

@@ -1,12 +1,12 @@
 //! Detach: a PE stops using a window, and the last one leaves it empty.
 
 use super::error::DmaError;
-use super::kill::Killed;
 use super::state::Phase;
 use super::window::{PeList, Window};
+use crate::kill::Killed;
 use crate::memory::ledger::RegionCounts;
 use crate::seam::sync::LockGuard;
-use crate::seam::{PeId, PhbError, Platform};
+use crate::seam::{KillScope, PeId, PhbError, Platform};
 use crate::tce::chain::Tables;
 use crate::tce::leaf;
 
@@ -55,7 +55,7 @@ impl<P: Platform> super::Engine<P> {
             state.phase = Phase::Closing;
             drop(state);
             window.quiesce();
-            self.tear_down(window)?;
+            let _killed = self.tear_down(window)?;
             window.state.lock().phase = before;
         } else if state.failed.is_some() {
             drop(state);
@@ -78,12 +78,12 @@ impl<P: Platform> super::Engine<P> {
             self.detach_pe(window, pe, mode)?;
         }
         window.quiesce();
-        self.tear_down(window)?;
+        let killed = self.tear_down(window)?;
         let mut state = window.state.lock();
         state.phase = Phase::Removed;
-        let (root, shape) = (state.tree.root(), state.tree.shape());
+        let root = state.tree.root();
         drop(state);
-        self.free_table(&window.quota, root, shape.frame_shift(0));
+        self.free_root(window, root, &killed);
         Ok(())
     }
 
@@ -139,29 +139,33 @@ impl<P: Platform> super::Engine<P> {
     }
 
     /// Clears the table of a window that no PE uses and no operation is in.
-    fn tear_down(&self, window: &Window<P>) -> Result<(), DmaError> {
+    fn tear_down(&self, window: &Window<P>) -> Result<Killed, DmaError> {
         let memory = &self.platform;
         let range = window.range.all();
         let mut counts = RegionCounts::new();
         let state = window.state.lock();
-        let Some(proof) = Self::no_pe_left(&state.pes) else {
-            return Err(DmaError::ControlBusy);
-        };
-        drop(window.sweep(memory, range, state, |_, segment| {
-            let Some(at) = segment.leaf else { return };
-            let mut tally = window.holdings.tally(window.page_shift());
-            leaf::exhume(
-                memory,
-                at.table,
-                at.index,
-                segment.pages as usize,
-                |bits| bits != 0,
-                |host, wrote| {
-                    tally.count(&mut counts, host, wrote);
-                },
-            );
-            tally.finish(&mut counts);
-        }));
+        // Attaching is the caller's to prevent: it has claimed the window.
+        debug_assert!(state.pes.is_empty(), "{:?}", state.pes);
+        let pes = state.pes.clone();
+        drop(state);
+        let killed = self.kill(&pes, KillScope::Pe)?;
+        drop(
+            window.sweep(memory, range, window.state.lock(), |_, segment| {
+                let Some(at) = segment.leaf else { return };
+                let mut tally = window.holdings.tally(window.page_shift());
+                leaf::exhume(
+                    memory,
+                    at.table,
+                    at.index,
+                    segment.pages as usize,
+                    |bits| bits != 0,
+                    |host, wrote| {
+                        tally.count(&mut counts, host, wrote);
+                    },
+                );
+                tally.finish(&mut counts);
+            }),
+        );
         self.verify_zero(window, &mut counts)?;
         let mut state = window.state.lock();
         counts.append(&mut state.stranded);
@@ -169,9 +173,9 @@ impl<P: Platform> super::Engine<P> {
         state.failed = None;
         drop(state);
         // Cleared, verified: now the pages go.
-        counts.release(&window.holdings);
-        self.free_levels(window, &proof);
-        Ok(())
+        counts.release(&window.holdings, &killed);
+        self.free_levels(window, &killed);
+        Ok(killed)
     }
 
     /// Reads the whole table back. If an entry is there, all pins stay.
@@ -203,7 +207,7 @@ impl<P: Platform> super::Engine<P> {
     }
 
     /// Frees all levels below the root, whose leaves are empty.
-    fn free_levels(&self, window: &Window<P>, proof: &Killed) {
+    fn free_levels(&self, window: &Window<P>, killed: &Killed) {
         let memory = &self.platform;
         let mut tables = Tables::default();
         let mut state = window.state.lock();
@@ -211,7 +215,7 @@ impl<P: Platform> super::Engine<P> {
         core::mem::swap(&mut tables, &mut state.retired);
         state.tree.dismantle(memory, &mut tables);
         drop(state);
-        self.free_retired(window, &mut tables, proof);
+        self.free_retired(window, &mut tables, killed);
     }
 
     /// After the failed PE has gone: if no other has failed, the window works
@@ -223,7 +227,7 @@ impl<P: Platform> super::Engine<P> {
             .all(|&pe| self.pe(pe).is_some_and(|known| !known.gate.has_failed()))
         {
             window.quiesce();
-            if let Ok(killed) = self.kill(&pes, crate::seam::KillScope::Pe) {
+            if let Ok(killed) = self.kill(&pes, KillScope::Pe) {
                 self.release_stranded(window, &killed);
             }
         }

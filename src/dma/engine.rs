@@ -27,6 +27,14 @@ impl<P: Platform> Engine<P> {
         &self.platform
     }
 
+    /// All PEs, in the order of their numbers.
+    pub(super) fn each_pe(&self) -> impl Iterator<Item = (PeId, &Pe<P>)> {
+        (0..).zip(&self.phbs).flat_map(|(phb, pes)| {
+            let pes = (0..).zip(pes);
+            pes.map(move |(pe, known)| (PeId { phb, pe }, known))
+        })
+    }
+
     #[inline]
     pub(super) fn pe(&self, id: PeId) -> Option<&Pe<P>> {
         self.phbs.get(usize::from(id.phb))?.get(usize::from(id.pe))

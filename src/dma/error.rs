@@ -4,7 +4,7 @@ use super::detach::DetachStep;
 use super::quota::QuotaError;
 use super::registry::Liobn;
 use crate::addr::{BusAddr, HostAddr};
-use crate::memory::ledger::{OwnerId, PinError};
+use crate::memory::ledger::{LedgerError, OwnerId, PinError};
 use crate::seam::{PeId, PhbError, TveSelect};
 use crate::tce::entry::BadAccess;
 use crate::tce::page::PageShift;
@@ -27,6 +27,24 @@ pub enum DmaError {
     /// The PHB does not have this IO page size.
     #[error("the PHB has no IO pages of {0}")]
     PageSize(PageShift),
+    /// The PHB of this PE does not have the window's IO page size.
+    #[error("the PHB of {pe} has no IO pages of {page}")]
+    PePageSize {
+        /// The PE.
+        pe: PeId,
+        /// The window's page size.
+        page: PageShift,
+    },
+    /// The PHB of this PE cannot walk so many levels.
+    #[error("the window's table has {levels} levels, the PHB of {pe} walks {most}")]
+    PeLevels {
+        /// The PE.
+        pe: PeId,
+        /// Levels of the window's table.
+        levels: u32,
+        /// Levels that the PHB walks.
+        most: u32,
+    },
     /// A window's limit of pages for one operation is too high.
     #[error("a limit of {0:#x} pages at once: {most:#x} are possible", most = super::window::MOST_PAGES_AT_ONCE)]
     Limit(u64),
@@ -145,6 +163,18 @@ pub enum DmaError {
         /// What was read.
         bits: u64,
     },
+    /// The region is not in a state to be made quiet.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The PE's posted writes cannot be waited for: a detach with a reset makes
+    /// sure of them.
+    #[error("{pe}: writes may be on their way: {error}")]
+    Push {
+        /// The PE.
+        pe: PeId,
+        /// Why.
+        error: PhbError,
+    },
     /// The LIOBN is taken.
     #[error("LIOBN {0} is taken")]
     LiobnTaken(Liobn),
@@ -196,6 +226,8 @@ impl DmaError {
             | Self::Shape(_)
             | Self::Window(_)
             | Self::PageSize(_)
+            | Self::PePageSize { .. }
+            | Self::PeLevels { .. }
             | Self::Limit(_)
             | Self::Access(_)
             | Self::MisalignedHost { .. }
@@ -203,7 +235,9 @@ impl DmaError {
                 error: PinError::Overflow { .. },
                 ..
             } => ErrorKind::Invalid,
+            Self::Ledger(LedgerError::NoRegion(_)) => ErrorKind::NotOwned,
             Self::Busy { .. }
+            | Self::Ledger(_)
             | Self::ControlBusy
             | Self::Attached(_)
             | Self::TveInUse { .. }
@@ -217,6 +251,7 @@ impl DmaError {
             | Self::Kill { .. }
             | Self::Attach { .. }
             | Self::Detach { .. }
+            | Self::Push { .. }
             | Self::NotZero { .. } => ErrorKind::Hardware,
         }
     }

@@ -14,6 +14,7 @@ pub mod iova;
 mod kill;
 mod map;
 mod operation;
+mod quiet;
 mod quota;
 mod recover;
 mod registry;

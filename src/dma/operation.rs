@@ -1,9 +1,9 @@
 //! An operation from its first store to the completed kill.
 
 use super::error::DmaError;
-use super::kill::Killed;
 use super::state::State;
 use super::window::{InFlight, PeList, Window};
+use crate::kill::Killed;
 use crate::memory::ledger::RegionCounts;
 use crate::seam::sync::{LockGuard, relax};
 use crate::seam::{KillScope, PeId, Platform};
@@ -123,7 +123,7 @@ impl<'w, P: Platform> Operation<'w, P> {
                 }
                 release(&mut self, &killed);
                 if let Some(replaced) = replaced {
-                    replaced.release(&self.window.holdings);
+                    replaced.release(&self.window.holdings, &killed);
                 }
                 if !self.retired.is_empty() {
                     self.engine

@@ -2,9 +2,9 @@
 
 use super::detach::DetachStep;
 use super::error::DmaError;
-use super::kill::Killed;
 use super::unmap::exhume;
 use super::window::Window;
+use crate::kill::Killed;
 use crate::seam::{KillScope, PeId, PhbError, Platform};
 use crate::tce::entry;
 
@@ -54,17 +54,17 @@ impl<P: Platform> super::Engine<P> {
     /// Releases what failed kills left, for a kill that started after all of
     /// them; no operation is in the window. Levels that become empty only now
     /// wait for the next kill.
-    pub(super) fn release_stranded(&self, window: &Window<P>, _killed: &Killed) {
+    pub(super) fn release_stranded(&self, window: &Window<P>, killed: &Killed) {
         let memory = &self.platform;
         let mut state = window.state.lock();
         let stamps = state.stamps.burnt();
         state = window.sweep(memory, window.range.all(), state, |state, segment| {
-            exhume(memory, window, state, segment, |bits| {
+            exhume(memory, window, state, segment, killed, |bits| {
                 entry::owned_by(bits, stamps)
             });
         });
         state.stamps.renew();
-        state.stranded.release(&window.holdings);
+        state.stranded.release(&window.holdings, killed);
         state.failed = None;
     }
 }

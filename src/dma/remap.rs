@@ -230,9 +230,9 @@ impl<P: Platform> super::Engine<P> {
         };
         pins.keep();
         drop(reserve);
-        operation.settle(Some(&mut replaced), |operation, _killed| {
+        operation.settle(Some(&mut replaced), |operation, killed| {
             if changes.buried {
-                release_scattered(&self.platform, operation, stamp);
+                release_scattered(&self.platform, operation, stamp, killed);
             }
         })
     }

@@ -1,8 +1,10 @@
 //! Tables that a map may need, taken before it changes anything.
 
 use super::error::DmaError;
-use super::kill::Killed;
+use super::quota::Quota;
 use super::window::Window;
+use crate::addr::HostAddr;
+use crate::kill::Killed;
 use crate::seam::Platform;
 use crate::tce::chain::Tables;
 use crate::tce::tree::Missing;
@@ -70,8 +72,14 @@ impl<P: Platform> Drop for Reserve<'_, P> {
 
 impl<P: Platform> super::Engine<P> {
     /// Frees tables that were in the tree, for a completed kill.
-    pub(super) fn free_retired(&self, window: &Window<P>, tables: &mut Tables, _proof: &Killed) {
+    pub(super) fn free_retired(&self, window: &Window<P>, tables: &mut Tables, _killed: &Killed) {
         self.free_spare(window, tables);
+    }
+
+    /// Frees the root of a window that no PE uses any more, and which is empty.
+    pub(super) fn free_root(&self, window: &Window<P>, root: HostAddr, _killed: &Killed) {
+        let shift = window.range.shape().frame_shift(0);
+        self.free_table(&window.quota, root, shift);
     }
 
     /// Frees tables that no PHB has ever found.
@@ -84,5 +92,10 @@ impl<P: Platform> super::Engine<P> {
         while let Some(table) = tables.nodes.pop(&self.platform) {
             self.free_table(&window.quota, table, shift + 1);
         }
+    }
+
+    fn free_table(&self, quota: &Quota, table: HostAddr, shift: u32) {
+        self.platform.free(table, shift);
+        quota.refund(1 << shift);
     }
 }

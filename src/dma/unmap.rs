@@ -5,6 +5,7 @@ use super::operation::Operation;
 use super::state::State;
 use super::window::Window;
 use crate::addr::{BusAddr, HostAddr};
+use crate::kill::Killed;
 use crate::seam::{Platform, TableMemory};
 use crate::tce::entry::{self, RIGHTS};
 use crate::tce::segments::Segment;
@@ -63,9 +64,9 @@ impl<P: Platform> super::Engine<P> {
         }
         operation.seal(&mut state);
         drop(state);
-        operation.settle(None, |operation, _killed| match buried.run {
-            Run::Whole { first, .. } => release_run(memory, operation, first),
-            Run::NotBegun | Run::Broken => release_scattered(memory, operation, stamp),
+        operation.settle(None, |operation, killed| match buried.run {
+            Run::Whole { first, .. } => release_run(memory, operation, first, killed),
+            Run::NotBegun | Run::Broken => release_scattered(memory, operation, stamp, killed),
         })?;
         Ok(buried.live)
     }
@@ -110,7 +111,12 @@ impl Buried {
 
 /// All entries of the operation are tombstones of one run of pages: they need
 /// not be read again, and the pins go in one subtraction.
-fn release_run<P: Platform>(memory: &P, operation: &mut Operation<'_, P>, first: u64) {
+fn release_run<P: Platform>(
+    memory: &P,
+    operation: &mut Operation<'_, P>,
+    first: u64,
+    killed: &Killed,
+) {
     let (window, range) = (operation.window, operation.range);
     let mut state = window.sweep(memory, range, window.state.lock(), |state, segment| {
         if let Some(at) = segment.leaf {
@@ -126,11 +132,11 @@ fn release_run<P: Platform>(memory: &P, operation: &mut Operation<'_, P>, first:
     if entry::wrote(first) {
         window
             .holdings
-            .unpin_dirty(host, range.pages(), window.page_shift());
+            .unpin_dirty(host, range.pages(), window.page_shift(), killed);
     } else {
         window
             .holdings
-            .unpin(host, range.pages(), window.page_shift());
+            .unpin(host, range.pages(), window.page_shift(), killed);
     }
 }
 
@@ -139,10 +145,13 @@ pub(super) fn release_scattered<P: Platform>(
     memory: &P,
     operation: &mut Operation<'_, P>,
     stamp: Stamp,
+    killed: &Killed,
 ) {
     let (window, range) = (operation.window, operation.range);
     let mut state = window.sweep(memory, range, window.state.lock(), |state, segment| {
-        exhume(memory, window, state, segment, |bits| stamp.owns(bits));
+        exhume(memory, window, state, segment, killed, |bits| {
+            stamp.owns(bits)
+        });
     });
     operation.give_stamp(&mut state);
 }
@@ -154,10 +163,11 @@ pub(super) fn exhume<P: Platform>(
     window: &Window<P>,
     state: &mut State,
     segment: &Segment,
+    killed: &Killed,
     owned: impl Fn(u64) -> bool,
 ) {
     let Some(at) = segment.leaf else { return };
-    let mut releaser = window.holdings.releaser(window.page_shift());
+    let mut releaser = window.holdings.releaser(window.page_shift(), killed);
     let freed = leaf::exhume(
         memory,
         at.table,

@@ -253,10 +253,4 @@ impl<P: Platform> super::Engine<P> {
         self.platform.clear(table, 0, 1 << (shift - 3));
         Ok(table)
     }
-
-    /// Frees a table that no PHB can find.
-    pub(super) fn free_table(&self, quota: &Quota, table: HostAddr, shift: u32) {
-        self.platform.free(table, shift);
-        quota.refund(1 << shift);
-    }
 }

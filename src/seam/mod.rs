@@ -8,7 +8,7 @@ mod phb;
 pub mod sync;
 mod table;
 
-pub use phb::{DmaTable, KillScope, KillStyle, PeId, PhbError, PhbPort, TveSelect};
+pub use phb::{DmaTable, KillScope, KillStyle, PeId, PhbError, PhbPort, TableLimits, TveSelect};
 pub use table::{TableFrames, TableMemory};
 
 /// Masking of external interrupts on this hardware thread. Locks of the engine

@@ -42,6 +42,16 @@ pub struct DmaTable {
     pub page_shift: u32,
 }
 
+/// Which tables a PHB can walk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TableLimits {
+    /// IO page sizes: bit `n` is set if pages of `1 << n` bytes are supported
+    /// (`ibm,supported-tce-sizes`).
+    pub page_shifts: u64,
+    /// Most levels, 1 to 5.
+    pub levels: u32,
+}
+
 /// What a TCE kill has to cover.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KillScope {
@@ -101,14 +111,19 @@ pub trait PhbPort {
     /// The kind of kill that is right for the PHB of `pe`.
     fn kill_style(&self, pe: PeId) -> KillStyle;
 
+    /// The tables that the PHB of `pe` can walk.
+    fn table_limits(&self, pe: PeId) -> TableLimits;
+
     /// Invalidates cached translations of `pe` and waits until that is done and
     /// DMA reads that used them are over. `Ok` means: no later DMA uses an
-    /// entry that was replaced before the caller's last barrier. The read that
+    /// entry that was replaced before a barrier, of any thread, that came before
+    /// this call: the access that starts the kill is ordered after all that this
+    /// thread has read before (hwsync before it). The read that
     /// tells completion is ordered before all later accesses of this thread,
     /// stores to memory included (twi and isync after the load, or hwsync).
     ///
     /// Writes that were translated before and are posted may still be on their
-    /// way to memory: only a reset of the functions is sure to end them.
+    /// way to memory: see [`PhbPort::push_writes`].
     fn kill(&self, pe: PeId, scope: KillScope) -> Result<(), PhbError>;
 
     /// Stops MMIO and DMA of `pe`.
@@ -119,6 +134,14 @@ pub trait PhbPort {
 
     /// Points a TVE of `pe` at `table`, or disables it, and reads it back.
     fn set_tve(&self, pe: PeId, tve: TveSelect, table: Option<&DmaTable>) -> Result<(), PhbError>;
+
+    /// Waits until writes that functions of `pe` have posted, and that the PHB has
+    /// translated, are in memory: reads from each function (its config space).
+    /// A completion does not pass posted writes (PCI Express base
+    /// specification, transaction ordering rules), so the answer comes after
+    /// them. All ones, or no answer, is a failure, unless the function is known
+    /// to be gone: then nothing says that they have landed.
+    fn push_writes(&self, pe: PeId) -> Result<(), PhbError>;
 
     /// Turns bus mastering of all functions of `pe` off and reads it back: the
     /// completion of the read pushes posted writes.

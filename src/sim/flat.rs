@@ -7,8 +7,8 @@ use std::vec::Vec;
 use super::frames::Frames;
 use crate::addr::HostAddr;
 use crate::seam::{
-    DmaTable, Interrupts, KillScope, KillStyle, PeId, PhbError, PhbPort, TableFrames, TableMemory,
-    TveSelect,
+    DmaTable, Interrupts, KillScope, KillStyle, PeId, PhbError, PhbPort, TableFrames, TableLimits,
+    TableMemory, TveSelect,
 };
 
 /// A platform that adds as little as possible.
@@ -79,6 +79,17 @@ impl PhbPort for Flat {
 
     fn kill(&self, _pe: PeId, _scope: KillScope) -> Result<(), PhbError> {
         self.kills.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn table_limits(&self, _pe: PeId) -> TableLimits {
+        TableLimits {
+            page_shifts: u64::MAX,
+            levels: 5,
+        }
+    }
+
+    fn push_writes(&self, _pe: PeId) -> Result<(), PhbError> {
         Ok(())
     }
 

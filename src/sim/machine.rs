@@ -38,12 +38,16 @@ pub enum Step {
     BusMasterOff,
     /// Functions are reset.
     Reset,
+    /// Posted writes are waited for.
+    Push,
 }
 
 /// What must not happen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Violation {
     /// A device reached memory that its partition does not own now.
+    ///
+    /// A write reaches memory when it lands, which may be after it was translated.
     ForeignAccess {
         /// The PE.
         pe: PeId,
@@ -104,6 +108,9 @@ pub(super) struct Inner {
     owners: BTreeMap<u64, (u64, OwnerId)>,
     pe_owners: BTreeMap<PeId, OwnerId>,
     stray: Option<Stray>,
+    // One in how many writes is posted; 0 for none.
+    posting: u64,
+    posted: Vec<Hit>,
     pub(super) hits: Vec<Hit>,
     written: BTreeSet<u64>,
     pub(super) violations: Vec<Violation>,
@@ -136,6 +143,8 @@ impl Machine {
             owners: BTreeMap::new(),
             pe_owners: BTreeMap::new(),
             stray: None,
+            posting: 0,
+            posted: Vec::new(),
             hits: Vec::new(),
             written: BTreeSet::new(),
             violations: Vec::new(),
@@ -180,6 +189,17 @@ impl Machine {
             functions,
             pages,
         });
+    }
+
+    /// Lets one in `one_in` writes of devices be posted: it is translated, and
+    /// lands at any later time, at the latest when its PE's writes are pushed.
+    pub fn post_writes(&self, one_in: u64) {
+        self.inner().posting = one_in;
+    }
+
+    /// Writes that have not landed.
+    pub fn posted(&self) -> usize {
+        self.inner().posted.len()
     }
 
     /// Calls `hook` at each step, before it happens; not from within itself.
@@ -310,7 +330,45 @@ impl Inner {
         (host < end).then_some(owner)
     }
 
+    /// `hit` is in memory now: it must be its owner's now.
+    fn arrive(&mut self, hit: Hit) {
+        let owner = self.owner_of(hit.host.get());
+        if owner.is_none() || owner != self.pe_owners.get(&hit.pe).copied() {
+            self.violations.push(Violation::ForeignAccess {
+                pe: hit.pe,
+                bus: hit.bus,
+                host: hit.host,
+                owner,
+            });
+        }
+        if hit.write {
+            self.written.insert(hit.host.get());
+        }
+    }
+
+    /// All posted writes of `pe` land.
+    pub(super) fn land(&mut self, pe: PeId) {
+        let (landing, rest): (Vec<Hit>, Vec<Hit>) = core::mem::take(&mut self.posted)
+            .into_iter()
+            .partition(|hit| hit.pe == pe);
+        self.posted = rest;
+        for hit in landing {
+            self.arrive(hit);
+        }
+    }
+
+    /// Of many posted writes, one lands.
+    fn land_some(&mut self) {
+        let waiting = self.posted.len() as u64;
+        if waiting != 0 && (waiting > 16 || self.rng.one_in(16)) {
+            // In their order: a PHB keeps that.
+            let hit = self.posted.remove(0);
+            self.arrive(hit);
+        }
+    }
+
     fn stray_dma(&mut self) {
+        self.land_some();
         let Some(Stray {
             period,
             functions,
@@ -353,24 +411,18 @@ impl Inner {
         let id = PeId { phb, pe };
         match result {
             Ok(host) => {
-                let owner = self.owner_of(host.get());
-                if owner.is_none() || owner != self.pe_owners.get(&id).copied() {
-                    self.violations.push(Violation::ForeignAccess {
-                        pe: id,
-                        bus,
-                        host,
-                        owner,
-                    });
-                }
-                if write {
-                    self.written.insert(host.get());
-                }
-                self.hits.push(Hit {
+                let hit = Hit {
                     pe: id,
                     bus,
                     host,
                     write,
-                });
+                };
+                self.hits.push(hit);
+                if write && self.posting != 0 && self.rng.one_in(self.posting) {
+                    self.posted.push(hit);
+                } else {
+                    self.arrive(hit);
+                }
             }
             Err(fault) if freeze => {
                 let state = &mut self.phbs[usize::from(phb)].pes[usize::from(pe)];

@@ -8,7 +8,8 @@ use super::cache::Cache;
 use super::rng::Rng;
 use super::table_store::TableStore;
 use crate::addr::{BusAddr, HostAddr};
-use crate::seam::{DmaTable, KillScope, TveSelect};
+use crate::seam::{DmaTable, KillScope, TableLimits, TveSelect};
+use crate::tce::PageShift;
 use crate::tce::tve::Tve;
 
 /// Which generation is modelled.
@@ -64,6 +65,7 @@ pub(super) struct PeModel {
 /// A model PHB.
 pub struct PhbModel {
     kind: PhbKind,
+    pub(super) limits: TableLimits,
     pub(super) rtt: BTreeMap<u16, u16>,
     pub(super) pes: Vec<PeModel>,
     pub(super) cache: Cache,
@@ -78,6 +80,13 @@ impl PhbModel {
     pub fn new(kind: PhbKind, pes: u16) -> Self {
         Self {
             kind,
+            // All sizes, whatever the generation: tests compare them.
+            limits: TableLimits {
+                page_shifts: PageShift::ALL
+                    .iter()
+                    .fold(0, |all, page| all | 1 << page.get()),
+                levels: 5,
+            },
             rtt: BTreeMap::new(),
             pes: vec![
                 PeModel {
@@ -89,6 +98,12 @@ impl PhbModel {
             cache: Cache::default(),
             kills: 0,
         }
+    }
+
+    /// As it is, but with these limits of tables.
+    #[must_use]
+    pub fn with_limits(self, limits: TableLimits) -> Self {
+        Self { limits, ..self }
     }
 
     pub(super) fn kind(&self) -> PhbKind {

@@ -6,8 +6,8 @@ use super::machine::{Machine, Step, Violation};
 use super::phb::PhbKind;
 use crate::addr::HostAddr;
 use crate::seam::{
-    DmaTable, Interrupts, KillScope, KillStyle, PeId, PhbError, PhbPort, TableFrames, TableMemory,
-    TveSelect,
+    DmaTable, Interrupts, KillScope, KillStyle, PeId, PhbError, PhbPort, TableFrames, TableLimits,
+    TableMemory, TveSelect,
 };
 use crate::tce::tve::Tve;
 
@@ -94,6 +94,16 @@ impl PhbPort for Machine {
         }
     }
 
+    fn table_limits(&self, pe: PeId) -> TableLimits {
+        self.inner().phbs[usize::from(pe.phb)].limits
+    }
+
+    fn push_writes(&self, pe: PeId) -> Result<(), PhbError> {
+        self.phb_call(Step::Push)?;
+        self.inner().land(pe);
+        Ok(())
+    }
+
     fn kill(&self, pe: PeId, scope: KillScope) -> Result<(), PhbError> {
         // Late: the cache is as it was for some steps more.
         self.phb_call(Step::Kill)?;
@@ -136,13 +146,18 @@ impl PhbPort for Machine {
 
     fn bus_master_off(&self, pe: PeId) -> Result<(), PhbError> {
         self.phb_call(Step::BusMasterOff)?;
-        self.inner().phbs[usize::from(pe.phb)].pes[usize::from(pe.pe)].bus_master = false;
+        let mut inner = self.inner();
+        inner.phbs[usize::from(pe.phb)].pes[usize::from(pe.pe)].bus_master = false;
+        // It is read back.
+        inner.land(pe);
         Ok(())
     }
 
     fn reset_functions(&self, pe: PeId) -> Result<(), PhbError> {
         self.phb_call(Step::Reset)?;
-        self.inner().phbs[usize::from(pe.phb)].pes[usize::from(pe.pe)].bus_master = false;
+        let mut inner = self.inner();
+        inner.phbs[usize::from(pe.phb)].pes[usize::from(pe.pe)].bus_master = false;
+        inner.land(pe);
         Ok(())
     }
 }

@@ -1,9 +1,10 @@
 //! Each wrong input gets its own error, and nothing changes.
 
 use pinion::addr::{BusAddr, HostAddr};
-use pinion::dma::{DetachMode, DmaError, ErrorKind, Window, WindowConfig};
-use pinion::memory::ledger::{LedgerError, OwnerId, PinError};
-use pinion::sim::{Machine, PhbKind};
+use pinion::dma::{DetachMode, DmaError, Engine, ErrorKind, Quota, Window, WindowConfig};
+use pinion::memory::ledger::{Ledger, LedgerError, OwnerId, PinError};
+use pinion::seam::{PeId, TableLimits, TveSelect};
+use pinion::sim::{Machine, PhbKind, PhbModel};
 use pinion::tce::entry::BadAccess;
 use pinion::tce::page::BadPageShift;
 use pinion::tce::{Access, PageShift, RangeError, Tce};
@@ -210,6 +211,11 @@ fn a_region_that_is_closing() {
     );
     assert_eq!(rig.engine.unmap(&window, rig.bus(10), 1), Ok(1));
     assert_eq!(
+        rig.ledger.reclaim(&party.holdings, start),
+        Err(LedgerError::NotQuiet(start))
+    );
+    rig.engine.quiet(&party.holdings, start).unwrap();
+    assert_eq!(
         rig.ledger.reclaim(&party.holdings, start).unwrap().bytes,
         32 << 16
     );
@@ -358,6 +364,59 @@ fn wrong_pes() {
         .detach(&window, pe(0), DetachMode::Reset)
         .unwrap();
     rig.engine.attach(&foreign, pe(0)).unwrap();
+}
+
+/// A window may be made for PHBs that differ; each PE is checked against its own.
+#[test]
+fn a_pe_whose_phb_cannot_walk_the_table() {
+    let phb = |page_shifts, levels| {
+        let limits = TableLimits {
+            page_shifts,
+            levels,
+        };
+        PhbModel::new(PhbKind::Phb4, 1).with_limits(limits)
+    };
+    let phbs = vec![phb(1 << 12 | 1 << 16, 5), phb(1 << 12, 5), phb(1 << 16, 2)];
+    let machine = Machine::new(phbs, 1 << 20, 1);
+    let engine = Engine::new(machine, &[1, 1, 1]);
+    let ledger = Ledger::new();
+    let holdings = ledger.add_owner(OwnerId(1)).unwrap();
+    let config = WindowConfig {
+        base: BusAddr::new(0),
+        pages: 64,
+        shape: shape(PageShift::K64, 3),
+        sizes: all_sizes(),
+        limit: 16,
+    };
+    let quota = Arc::new(Quota::new(1 << 20));
+    let window = engine.create_window(&config, holdings, quota).unwrap();
+    let [good, small, flat] = [0, 1, 2].map(|phb| PeId { phb, pe: 0 });
+    let error = engine.attach(&window, small).unwrap_err();
+    assert_eq!(
+        error,
+        DmaError::PePageSize {
+            pe: small,
+            page: PageShift::K64
+        }
+    );
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let error = engine.attach(&window, flat).unwrap_err();
+    assert_eq!(
+        error,
+        DmaError::PeLevels {
+            pe: flat,
+            levels: 3,
+            most: 2
+        }
+    );
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    // Nothing has changed: they are nobody's, and no TVE is on.
+    window.each_pe(|pe| panic!("{pe}"));
+    for pe in [small, flat] {
+        assert_eq!(engine.platform().tve(pe, TveSelect::Low), 0);
+        engine.release_pe(pe).unwrap();
+    }
+    engine.attach(&window, good).unwrap();
 }
 
 #[test]

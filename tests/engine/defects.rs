@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use pinion::dma::{DetachMode, DmaError, ErrorKind, Window};
-use pinion::memory::ledger::LedgerError;
+use pinion::kill::land_each;
 use pinion::seam::{PhbError, TveSelect};
 use pinion::sim::{DmaFault, Failure, Machine, PhbKind, Step};
 use pinion::tce::{Access, PageShift, TableShape, Tce};
@@ -67,8 +67,13 @@ fn f2_no_frame_is_released_before_its_kill() {
     let (ledger, holdings) = (Arc::new(rig.ledger), party.holdings.clone());
     rig.engine.platform().set_hook(move |machine, step| {
         // Stores come with the regions' lock held.
-        if step != Step::Store && ledger.reclaim(&holdings, start).is_ok() {
-            machine.set_owner(start, 1024 << 12, None);
+        if step != Step::Store {
+            if let Ok(Some(region)) = holdings.begin_quieting(start) {
+                region.end(&land_each(machine, [pe(0)].into_iter()).unwrap());
+            }
+            if ledger.reclaim(&holdings, start).is_ok() {
+                machine.set_owner(start, 1024 << 12, None);
+            }
         }
         for page in 0..4 {
             let _ = machine.probe(0, 0, pinion::addr::BusAddr::new(page << 12), true);
@@ -545,8 +550,6 @@ fn f30_a_reset_leaves_no_entry() {
     assert!(rig.machine().probe(0, 0, rig.bus(0), false).is_err());
     let start = rig.host(0x1000);
     rig.ledger.close(&party.holdings, start).unwrap();
-    assert!(!matches!(
-        rig.ledger.reclaim(&party.holdings, start),
-        Err(LedgerError::Pinned { .. })
-    ));
+    rig.engine.quiet(&party.holdings, start).unwrap();
+    assert!(rig.ledger.reclaim(&party.holdings, start).is_ok());
 }

@@ -9,5 +9,6 @@ mod faults;
 mod features;
 mod levels;
 mod property;
+mod quiet;
 mod recovery;
 mod threads;

@@ -552,6 +552,11 @@ impl World {
             }
             Op::TakeDirty { region } => {
                 let (owner, _) = self.regions[region as usize];
+                let _landed = self
+                    .rig
+                    .engine
+                    .land_writes(self.parties[owner].owner)
+                    .unwrap();
                 self.check_dirty();
                 let start = self.host(region, 0);
                 self.parties[owner]
@@ -569,6 +574,12 @@ impl World {
         let (owner, closed) = self.regions[region as usize];
         let [from, to] = [&self.parties[owner], &self.parties[1 - owner]];
         let start = self.host(region, 0);
+        let quiet = self.rig.engine.quiet(&from.holdings, start);
+        assert_eq!(
+            quiet.is_ok(),
+            closed && self.pins[region as usize] == 0,
+            "{quiet:?}"
+        );
         let result = self
             .rig
             .ledger

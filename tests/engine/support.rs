@@ -46,6 +46,7 @@ impl Rig {
 
     pub fn with_table_bytes(kind: PhbKind, page: PageShift, seed: u64, bytes: u64) -> Self {
         let machine = Machine::new(vec![PhbModel::new(kind, 16)], bytes, seed);
+        machine.post_writes(3);
         Self {
             engine: Engine::new(machine, &[16]),
             ledger: Ledger::new(),

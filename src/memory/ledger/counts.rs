@@ -5,6 +5,7 @@ use arrayvec::ArrayVec;
 use super::REGIONS_PER_OWNER;
 use super::holdings::Holdings;
 use crate::addr::HostAddr;
+use crate::kill::Killed;
 use crate::seam::Interrupts;
 
 /// Numbers of pins by region, of one owner. It cannot be too small: an owner
@@ -94,9 +95,16 @@ impl RegionCounts {
         }
     }
 
-    /// Removes all pins from the regions of `holdings`.
+    /// Removes all pins from the regions of `holdings`: of pages that entries
+    /// stood for.
     #[inline]
-    pub fn release<I: Interrupts>(&mut self, holdings: &Holdings<I>) {
+    pub fn release<I: Interrupts>(&mut self, holdings: &Holdings<I>, _killed: &Killed) {
+        self.remove_from(holdings);
+    }
+
+    /// As [`RegionCounts::release`], of pages that no entry has stood for.
+    #[inline]
+    pub(super) fn remove_from<I: Interrupts>(&mut self, holdings: &Holdings<I>) {
         for (start, pins) in self.counts.drain(..) {
             holdings.unpin_region(start, pins);
         }

@@ -4,13 +4,19 @@ use crate::seam::sync::{AtomicU64, Ordering};
 
 const CLOSED: u64 = 1 << 63;
 const BROKEN: u64 = 1 << 62;
-const COUNT: u64 = BROKEN - 1;
+/// Something was pinned since the gate was last quiet.
+const USED: u64 = 1 << 61;
+/// A thread waits for posted writes.
+const QUIETING: u64 = 1 << 60;
+const COUNT: u64 = QUIETING - 1;
 
 /// How many mappings hold a region, and whether it admits more.
 ///
 /// Both are in one word: there is no moment between the look at the count and
 /// the closing. Pins go up by compare-and-swap, which refuses when the gate is
-/// closed; an owner change needs "closed and zero" in one load.
+/// closed; an owner change needs "closed, zero and quiet" in one load. It is quiet
+/// if nothing was pinned since it was open, or a thread has made sure, between
+/// the last unpin and now, that posted writes have landed.
 #[derive(Debug)]
 pub struct Gate(AtomicU64);
 
@@ -19,8 +25,25 @@ pub struct Gate(AtomicU64);
 pub enum GateError {
     /// It is closed.
     Closed,
-    /// 2^62 pins do not fit.
+    /// 2^60 pins do not fit.
     Overflow(u64),
+}
+
+/// Why a gate cannot be made quiet, or not be opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GateState {
+    /// It admits pins.
+    Open,
+    /// So many pins hold it.
+    Pinned(u64),
+    /// A thread is making it quiet.
+    Quieting,
+    /// Nothing holds it, but writes may be on their way.
+    NotQuiet,
+    /// Closed, unpinned and quiet.
+    Quiet,
+    /// The pins did not add up once.
+    Broken,
 }
 
 impl Default for Gate {
@@ -43,8 +66,11 @@ impl Gate {
             if word & (CLOSED | BROKEN) != 0 {
                 return Err(GateError::Closed);
             }
-            let next = word.checked_add(pins).filter(|&next| next <= COUNT);
-            let next = next.ok_or(GateError::Overflow(pins))?;
+            // No overflow: the count is below 2^60.
+            if pins > COUNT - (word & COUNT) {
+                return Err(GateError::Overflow(pins));
+            }
+            let next = word.wrapping_add(pins) | USED;
             // Acquire: what follows sees all that the last owner's release did.
             match self
                 .0
@@ -73,9 +99,63 @@ impl Gate {
         self.0.fetch_or(CLOSED, Ordering::AcqRel) & COUNT
     }
 
-    /// Admits pins again.
-    pub fn reopen(&self) {
-        self.0.fetch_and(!CLOSED, Ordering::AcqRel);
+    /// Admits pins again; false while a thread makes it quiet.
+    pub fn reopen(&self) -> bool {
+        let mut word = self.0.load(Ordering::Acquire);
+        while word & QUIETING == 0 {
+            match self
+                .0
+                .compare_exchange(word, word & !CLOSED, Ordering::AcqRel, Ordering::Acquire)
+            {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
+    /// Starts to make it quiet, if it is closed, unpinned and not quiet: until
+    /// [`Gate::end_quieting`] it stays closed, and no other thread can start.
+    pub fn begin_quieting(&self) -> Result<(), GateState> {
+        // Acquire: what follows comes after the last unpin.
+        match self.0.compare_exchange(
+            CLOSED | USED,
+            CLOSED | USED | QUIETING,
+            Ordering::Acquire,
+            Ordering::Acquire,
+        ) {
+            Ok(_) => Ok(()),
+            Err(word) => Err(Self::state_of(word)),
+        }
+    }
+
+    /// Ends [`Gate::begin_quieting`]; `quiet` says whether posted writes have
+    /// landed.
+    pub fn end_quieting(&self, quiet: bool) {
+        let done = if quiet { USED | QUIETING } else { QUIETING };
+        self.0.fetch_and(!done, Ordering::AcqRel);
+    }
+
+    /// What keeps its memory from changing the owner; [`GateState::Quiet`] if
+    /// nothing does.
+    pub fn state(&self) -> GateState {
+        Self::state_of(self.0.load(Ordering::Acquire))
+    }
+
+    fn state_of(word: u64) -> GateState {
+        if word & BROKEN != 0 {
+            GateState::Broken
+        } else if word & CLOSED == 0 {
+            GateState::Open
+        } else if word & COUNT != 0 {
+            GateState::Pinned(word & COUNT)
+        } else if word & QUIETING != 0 {
+            GateState::Quieting
+        } else if word & USED != 0 {
+            GateState::NotQuiet
+        } else {
+            GateState::Quiet
+        }
     }
 
     /// How many pins there are.
@@ -88,14 +168,13 @@ impl Gate {
         self.0.load(Ordering::Acquire) & CLOSED != 0
     }
 
-    /// Whether the pins did not add up once.
-    pub fn is_broken(&self) -> bool {
-        self.0.load(Ordering::Acquire) & BROKEN != 0
-    }
-
-    /// Whether it is closed and nothing holds it: it stays so.
+    /// Whether it is closed and nothing holds it: it stays so until it is
+    /// opened.
     pub fn is_released(&self) -> bool {
-        self.0.load(Ordering::Acquire) == CLOSED
+        matches!(
+            self.state(),
+            GateState::Quieting | GateState::NotQuiet | GateState::Quiet
+        )
     }
 }
 
@@ -114,9 +193,45 @@ mod tests {
         assert!(!gate.is_released() && gate.pins() == 1);
         gate.unpin(1);
         assert!(gate.is_released() && gate.is_closed());
-        gate.reopen();
+        assert!(gate.reopen());
         assert!(!gate.is_released());
         assert_eq!(gate.pin(1), Ok(()));
+    }
+
+    #[test]
+    fn a_gate_that_was_used_is_quiet_only_when_somebody_saw_to_it() {
+        let gate = Gate::new();
+        assert_eq!(gate.state(), GateState::Open);
+        gate.close();
+        // Never pinned: nothing can be on its way.
+        assert_eq!(gate.state(), GateState::Quiet);
+        assert_eq!(gate.begin_quieting(), Err(GateState::Quiet));
+        assert!(gate.reopen());
+        assert_eq!(gate.begin_quieting(), Err(GateState::Open));
+        gate.pin(2).unwrap();
+        gate.close();
+        gate.unpin(1);
+        assert_eq!(gate.begin_quieting(), Err(GateState::Pinned(1)));
+        gate.unpin(1);
+        assert_eq!(gate.state(), GateState::NotQuiet);
+        gate.begin_quieting().unwrap();
+        // One at a time, and nobody opens it meanwhile.
+        assert_eq!(gate.begin_quieting(), Err(GateState::Quieting));
+        assert!(!gate.reopen() && gate.is_closed() && gate.is_released());
+        gate.end_quieting(false);
+        assert_eq!(gate.state(), GateState::NotQuiet);
+        gate.begin_quieting().unwrap();
+        gate.end_quieting(true);
+        assert_eq!(gate.state(), GateState::Quiet);
+        // Opened and closed without a pin in between: still quiet.
+        assert!(gate.reopen());
+        gate.close();
+        assert_eq!(gate.state(), GateState::Quiet);
+        assert!(gate.reopen());
+        gate.pin(1).unwrap();
+        gate.unpin(1);
+        gate.close();
+        assert_eq!(gate.state(), GateState::NotQuiet);
     }
 
     #[test]
@@ -125,10 +240,7 @@ mod tests {
         gate.pin(COUNT).unwrap();
         assert_eq!(gate.pin(1), Err(GateError::Overflow(1)));
         assert_eq!(gate.pin(u64::MAX), Err(GateError::Overflow(u64::MAX)));
-        assert_eq!(
-            (gate.pins(), gate.is_closed(), gate.is_broken()),
-            (COUNT, false, false)
-        );
+        assert_eq!((gate.pins(), gate.state()), (COUNT, GateState::Open));
     }
 
     #[test]
@@ -138,7 +250,7 @@ mod tests {
         gate.pin(1).unwrap();
         gate.unpin(2);
         gate.reopen();
-        assert!(gate.is_broken() && !gate.is_released());
+        assert!(gate.state() == GateState::Broken && !gate.is_released());
         assert_eq!(gate.pin(1), Err(GateError::Closed));
     }
 }

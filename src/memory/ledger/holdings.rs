@@ -3,11 +3,12 @@
 use alloc::vec::Vec;
 
 use super::counts::RegionCounts;
-use super::gate::GateError;
+use super::gate::{GateError, GateState};
 use super::region::{Region, RegionInfo};
 use super::release::{Releaser, Tally};
 use super::{LedgerError, OwnerId, REGIONS_PER_OWNER};
 use crate::addr::HostAddr;
+use crate::kill::Killed;
 use crate::seam::Interrupts;
 use crate::seam::sync::{AtomicU64, Ordering, Shared};
 
@@ -153,15 +154,20 @@ impl<I: Interrupts> Holdings<I> {
         }
     }
 
-    /// Removes the pins of `pages` pages from `host`, all pinned.
-    pub fn unpin(&self, host: HostAddr, pages: u64, page_shift: u32) {
+    /// Removes the pins of `pages` pages from `host`, all pinned, that entries
+    /// stood for.
+    pub fn unpin(&self, host: HostAddr, pages: u64, page_shift: u32, _killed: &Killed) {
+        self.unpin_pieces(host, pages, page_shift);
+    }
+
+    fn unpin_pieces(&self, host: HostAddr, pages: u64, page_shift: u32) {
         self.each_piece(host, pages, page_shift, |region, _, pages| {
             region.gate().unpin(pages)
         });
     }
 
     /// As [`Holdings::unpin`], of pages that a device may have written.
-    pub fn unpin_dirty(&self, host: HostAddr, pages: u64, page_shift: u32) {
+    pub fn unpin_dirty(&self, host: HostAddr, pages: u64, page_shift: u32, _killed: &Killed) {
         self.each_piece(host, pages, page_shift, |region, offset, pages| {
             region.mark(offset, pages << page_shift);
             region.gate().unpin(pages);
@@ -197,9 +203,9 @@ impl<I: Interrupts> Holdings<I> {
         }
     }
 
-    /// Starts to release pages one by one.
+    /// Starts to release pages one by one, that entries stood for.
     #[inline]
-    pub fn releaser(&self, page_shift: u32) -> Releaser<'_, I> {
+    pub fn releaser(&self, page_shift: u32, _killed: &Killed) -> Releaser<'_, I> {
         Releaser::new(self.regions.read(), page_shift)
     }
 
@@ -246,7 +252,8 @@ impl<I: Interrupts> Holdings<I> {
     /// A mark comes when an entry goes, after its kill. So, for a copy that
     /// misses nothing: take the marks, then copy; copy each page with a live
     /// writable entry too, each time. The last time, stop the devices first:
-    /// unmap, or detach, which kill. One thread at a time.
+    /// unmap, or detach, which kill, and let posted writes land
+    /// (`Engine::land_writes`). One thread at a time.
     pub fn take_dirty(
         &self,
         start: HostAddr,
@@ -283,7 +290,7 @@ impl<I: Interrupts> Holdings<I> {
         Ok(())
     }
 
-    /// Removes the closed, unpinned region at `start`.
+    /// Removes the closed, unpinned and quiet region at `start`.
     pub(super) fn remove(&self, start: HostAddr) -> Result<Region, LedgerError> {
         let mut regions = self.regions.write();
         let index = regions
@@ -293,19 +300,10 @@ impl<I: Interrupts> Holdings<I> {
             .get(index)
             .ok_or(LedgerError::NoRegion(start))?
             .gate();
-        if gate.is_released() {
-            return Ok(regions.remove(index));
+        match gate.state() {
+            GateState::Quiet => Ok(regions.remove(index)),
+            state => Err(LedgerError::of(start, state)),
         }
-        Err(if gate.is_broken() {
-            LedgerError::Broken(start)
-        } else if !gate.is_closed() {
-            LedgerError::Open(start)
-        } else {
-            LedgerError::Pinned {
-                start,
-                pins: gate.pins(),
-            }
-        })
     }
 
     /// Calls `with` with the region that starts at `start`.
@@ -397,7 +395,8 @@ impl<I: Interrupts> Drop for Pins<'_, I> {
     #[inline]
     fn drop(&mut self) {
         if self.pages != 0 {
-            self.holdings.unpin(self.host, self.pages, self.page_shift);
+            self.holdings
+                .unpin_pieces(self.host, self.pages, self.page_shift);
         }
     }
 }
@@ -463,6 +462,6 @@ impl<I: Interrupts> ScatteredPins<'_, I> {
 impl<I: Interrupts> Drop for ScatteredPins<'_, I> {
     #[inline]
     fn drop(&mut self) {
-        self.counts.release(self.holdings);
+        self.counts.remove_from(self.holdings);
     }
 }

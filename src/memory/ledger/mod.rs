@@ -5,12 +5,19 @@
 //! say that exactly.
 //!
 //! A region changes owner only through its closing gate: [`Ledger::close`]
-//! admits no new pin, [`Ledger::reclaim`] succeeds once the last is gone.
+//! admits no new pin; once the last is gone and the region is quiet (its owner's
+//! devices have no posted write on its way: [`Holdings::begin_quieting`]),
+//! [`Ledger::reclaim`] succeeds.
+//!
+//! Pins that a table entry stood for are removed for the proof of a completed
+//! kill ([`Killed`](crate::kill::Killed)) only; pins that no entry stands for yet
+//! are values that remove themselves ([`Pins`], [`ScatteredPins`]).
 
 mod counts;
 mod dirty;
 mod gate;
 mod holdings;
+mod quiet;
 mod region;
 mod release;
 
@@ -18,8 +25,9 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 
 pub use counts::RegionCounts;
-pub use gate::{Gate, GateError};
+pub use gate::{Gate, GateError, GateState};
 pub use holdings::{Holdings, PinError, Pins, ScatteredPins};
+pub use quiet::Quieting;
 pub use region::{Region, RegionInfo};
 pub use release::{Releaser, Tally};
 
@@ -102,6 +110,12 @@ pub enum LedgerError {
         /// How many.
         pins: u64,
     },
+    /// A device may have posted a write that has not landed.
+    #[error("writes to the region at {0:#x} may be on their way")]
+    NotQuiet(HostAddr),
+    /// Another thread waits for such writes.
+    #[error("another thread waits for writes to the region at {0:#x}")]
+    Quieting(HostAddr),
     /// The pins of the region did not add up once: it is never given away.
     #[error("the pin count of the region at {0:#x} is broken")]
     Broken(HostAddr),
@@ -187,10 +201,14 @@ impl<I: Interrupts> Ledger<I> {
 
     /// Opens the gate again.
     pub fn reopen(&self, holdings: &Holdings<I>, start: HostAddr) -> Result<(), LedgerError> {
-        holdings.with_region(start, |region| region.gate().reopen())
+        if holdings.with_region(start, |region| region.gate().reopen())? {
+            Ok(())
+        } else {
+            Err(LedgerError::Quieting(start))
+        }
     }
 
-    /// Takes a closed region back that no mapping holds.
+    /// Takes a closed, quiet region back that no mapping holds.
     pub fn reclaim(
         &self,
         holdings: &Holdings<I>,
@@ -205,7 +223,7 @@ impl<I: Interrupts> Ledger<I> {
         })
     }
 
-    /// Moves a closed region that no mapping holds from one owner to another,
+    /// Moves a closed, quiet region that no mapping holds from one owner to another,
     /// open, with no page dirty. Nothing changes if that fails.
     pub fn transfer(
         &self,

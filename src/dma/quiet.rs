@@ -1,0 +1,35 @@
+//! Quiet: no write that a device has posted is on its way to memory.
+
+use super::error::DmaError;
+use crate::addr::HostAddr;
+use crate::kill::{Landed, land_each};
+use crate::memory::ledger::{Holdings, OwnerId};
+use crate::seam::Platform;
+
+impl<P: Platform> super::Engine<P> {
+    /// Makes the region at `start` ready for another owner: the region is closed
+    /// and no mapping holds it, but a write that was translated before its kill
+    /// may be on its way. Waits until what the owner's devices have posted has
+    /// landed; without that, the ledger gives a region that was pinned to nobody.
+    ///
+    /// A PE belongs to the owner from its first attach until it was reset. One
+    /// that does not answer has to be detached with
+    /// [`DetachMode::Reset`](super::DetachMode::Reset) first.
+    pub fn quiet(&self, holdings: &Holdings<P>, start: HostAddr) -> Result<(), DmaError> {
+        if let Some(region) = holdings.begin_quieting(start)? {
+            let landed = self.land_writes(region.owner())?;
+            region.end(&landed);
+        }
+        Ok(())
+    }
+
+    /// Waits until the writes that the devices of `owner` have posted before are
+    /// in memory: before somebody reads what they wrote.
+    pub fn land_writes(&self, owner: OwnerId) -> Result<Landed, DmaError> {
+        let pes = self
+            .each_pe()
+            .filter(|(_, known)| known.usage.lock().owner == Some(owner))
+            .map(|(pe, _)| pe);
+        land_each(&self.platform, pes).map_err(|(pe, error)| DmaError::Push { pe, error })
+    }
+}

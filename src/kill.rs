@@ -1,0 +1,260 @@
+//! One kill for all that wait for it, and the proofs that pages and tables are
+//! released for: that it is complete, and that posted writes have landed.
+//!
+//! Below the ledger, so that the ledger can ask for the proofs. Only this module
+//! makes them.
+#![forbid(unsafe_code)]
+
+use crate::seam::sync::{AtomicU64, Ordering, relax};
+use crate::seam::{KillScope, KillStyle, PeId, PhbError, PhbPort, TableMemory};
+
+/// Proof that a kill of each PE of a window is complete, started after the
+/// caller's stores: no PHB uses what they replaced. Pages that an entry stood
+/// for, and tables that a PHB may have found, are released for one only.
+#[must_use = "what was replaced can be released now, and not without this"]
+pub struct Killed(());
+
+/// Proof that all writes which some PEs had posted before have reached memory.
+#[must_use = "memory can change its owner now, and not without this"]
+pub struct Landed(());
+
+const RUNNING: u64 = 1;
+const FAILED: u64 = 2;
+const ONE: u64 = 4;
+
+/// The kills of one PE, numbered from 1, and whether the PE is to be trusted.
+///
+/// The word holds the number of the last kill that was started, whether it
+/// runs, and whether anything failed. A thread needs any kill that starts
+/// after its own barrier: one with a higher number than it reads then. Whoever
+/// finds none running starts it, for all who wait.
+///
+/// All three are in one word: a kill that fails says so in the same store that
+/// ends it. `FAILED` stays until [`KillGate::trust`]; while it is set, no
+/// shared kill starts and none is believed. A failure takes a number of its
+/// own, so that a recovery that began before it cannot erase it.
+#[derive(Debug, Default)]
+pub struct KillGate {
+    word: AtomicU64,
+}
+
+/// A forced kill that was complete, for [`KillGate::trust`].
+#[derive(Clone, Copy)]
+pub struct KillNumber(u64);
+
+/// Why a kill is not to be relied on.
+enum Untrusted<E> {
+    /// This thread's own kill failed.
+    Own(E),
+    /// Something failed before, or in another thread.
+    Other,
+}
+
+impl KillGate {
+    /// A PE without kills, to be trusted.
+    pub fn new() -> Self {
+        Self {
+            word: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether the PE is not to be trusted: a kill failed, or it was frozen.
+    pub fn has_failed(&self) -> bool {
+        self.word.load(Ordering::Acquire) & FAILED != 0
+    }
+
+    /// Records a failure that no kill has recorded.
+    pub fn distrust(&self) {
+        self.update(|word| (word + ONE) | FAILED);
+    }
+
+    /// The PE is thawed and its forced kill `number` was complete: trusts it
+    /// again. False if another kill or failure came after that one.
+    pub fn trust(&self, number: KillNumber) -> bool {
+        let failed = number.0 * ONE + FAILED;
+        match self.word.compare_exchange(
+            failed,
+            number.0 * ONE,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        ) {
+            Ok(_) => true,
+            Err(word) => word & FAILED == 0,
+        }
+    }
+
+    /// Returns when a kill that started later than this call is complete;
+    /// `start` starts one and waits for it.
+    #[inline]
+    fn pass<E>(&self, start: impl FnOnce() -> Result<(), E>) -> Result<(), Untrusted<E>> {
+        // The caller's barrier comes before this load: a kill that is not yet
+        // counted here starts after the barrier.
+        let needed = self.word.load(Ordering::Acquire) / ONE + 1;
+        loop {
+            let word = self.word.load(Ordering::Acquire);
+            if word & FAILED != 0 {
+                return Err(Untrusted::Other);
+            }
+            let (started, running) = (word / ONE, word & RUNNING != 0);
+            if started > needed || (started == needed && !running) {
+                return Ok(());
+            }
+            if running {
+                relax();
+            } else if self.claim(word) {
+                return self.end(start()).map_err(Untrusted::Own);
+            }
+        }
+    }
+
+    /// A kill that nobody shares, since it covers only what this thread asks
+    /// for. Its failure is recorded before anybody hears of it.
+    #[inline]
+    fn alone<E>(&self, start: impl FnOnce() -> Result<(), E>) -> Result<(), Untrusted<E>> {
+        if self.has_failed() {
+            return Err(Untrusted::Other);
+        }
+        start().map_err(|error| {
+            self.distrust();
+            Untrusted::Own(error)
+        })
+    }
+
+    /// Starts a kill of its own, whatever failed before. `FAILED` stays.
+    fn force<E>(&self, start: impl FnOnce() -> Result<(), E>) -> Result<KillNumber, E> {
+        loop {
+            let word = self.word.load(Ordering::Acquire);
+            if word & RUNNING != 0 {
+                relax();
+            } else if self.claim(word) {
+                let number = KillNumber(word / ONE + 1);
+                return self.end(start()).map(|()| number);
+            }
+        }
+    }
+
+    #[inline]
+    fn claim(&self, word: u64) -> bool {
+        self.word
+            .compare_exchange(
+                word,
+                word + ONE + RUNNING,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
+            .is_ok()
+    }
+
+    /// Ends the running kill and records its failure in one store.
+    #[inline]
+    fn end<E>(&self, result: Result<(), E>) -> Result<(), E> {
+        let failed = if result.is_err() { FAILED } else { 0 };
+        self.update(|word| word & !RUNNING | failed);
+        result
+    }
+
+    #[inline]
+    fn update(&self, next: impl Fn(u64) -> u64) {
+        let mut word = self.word.load(Ordering::Relaxed);
+        while let Err(now) =
+            self.word
+                .compare_exchange(word, next(word), Ordering::AcqRel, Ordering::Relaxed)
+        {
+            word = now;
+        }
+    }
+}
+
+/// What is wanted, as the PHB of `pe` needs it.
+fn scope(platform: &impl PhbPort, pe: PeId, wanted: KillScope) -> KillScope {
+    match (platform.kill_style(pe), wanted) {
+        (KillStyle::All, _) => KillScope::All,
+        (KillStyle::Pages { limit }, KillScope::Pages { pages, .. }) if pages <= limit => wanted,
+        _ => KillScope::Pe,
+    }
+}
+
+/// One kill of each of `pes`, shared with others where possible. Drains the
+/// stores before it. Tries all, freezes those that fail, and reports the first.
+/// Of no PE at all, the proof is that no PHB can remember anything.
+#[inline]
+pub fn kill_each<'g, P: PhbPort + TableMemory>(
+    platform: &P,
+    pes: &[PeId],
+    wanted: KillScope,
+    gate: impl Fn(PeId) -> Option<&'g KillGate>,
+) -> Result<Killed, (PeId, PhbError)> {
+    // Whoever shares the kill of another thread has passed this before it looks
+    // for one. So the kill itself needs no barrier for the stores of others.
+    platform.barrier();
+    let mut result = Ok(Killed(()));
+    for &pe in pes {
+        let killed = match gate(pe) {
+            Some(gate) => kill_one(platform, pe, gate, wanted),
+            None => Err(PhbError::TimedOut),
+        };
+        if let Err(error) = killed
+            && result.is_ok()
+        {
+            result = Err((pe, error));
+        }
+    }
+    result
+}
+
+#[inline]
+fn kill_one(
+    platform: &impl PhbPort,
+    pe: PeId,
+    gate: &KillGate,
+    wanted: KillScope,
+) -> Result<(), PhbError> {
+    let scope = scope(platform, pe, wanted);
+    let kill = || platform.kill(pe, scope);
+    let result = match scope {
+        KillScope::Pages { .. } => gate.alone(kill),
+        KillScope::Pe | KillScope::All => gate.pass(kill),
+    };
+    result.map_err(|failure| match failure {
+        Untrusted::Own(error) => {
+            freeze(platform, pe, gate);
+            error
+        }
+        Untrusted::Other => PhbError::Frozen,
+    })
+}
+
+/// A kill of all that `pe` remembers, even if one failed before. Drains the
+/// stores before it: those too that other threads made under a lock which this
+/// one has held since. The PE is trusted again only by [`KillGate::trust`].
+pub fn forced_kill<P: PhbPort + TableMemory>(
+    platform: &P,
+    pe: PeId,
+    gate: &KillGate,
+) -> Result<KillNumber, PhbError> {
+    platform.barrier();
+    let scope = scope(platform, pe, KillScope::Pe);
+    // Its own kill: one that somebody else shares may have failed.
+    gate.force(|| platform.kill(pe, scope))
+}
+
+/// Freezes `pe` after a failure, and trusts it no more until it is thawed. If
+/// the freeze fails too, nothing is released either way: the pins stay.
+pub fn freeze(platform: &impl PhbPort, pe: PeId, gate: &KillGate) {
+    // Before: nobody relies on it. After: a thaw in between does not count.
+    gate.distrust();
+    let _ = platform.freeze(pe);
+    gate.distrust();
+}
+
+/// Waits until the writes that each of `pes` has posted are in memory. Stops at
+/// the first that fails.
+pub fn land_each(
+    platform: &impl PhbPort,
+    pes: impl Iterator<Item = PeId>,
+) -> Result<Landed, (PeId, PhbError)> {
+    for pe in pes {
+        platform.push_writes(pe).map_err(|error| (pe, error))?;
+    }
+    Ok(Landed(()))
+}
