@@ -1,7 +1,7 @@
 //! Devices that an earlier system may have left running.
 
 use super::runtime::OPAL;
-use crate::machine::{Machine, Phb};
+use crate::machine::Phb;
 use crate::opal::pci::Freeze;
 use crate::{debug, warning};
 
@@ -14,31 +14,30 @@ const BUSES: u16 = 0x18;
 /// Deepest nesting of bridges that is followed.
 const MAX_DEPTH: u32 = 16;
 
-/// Turns bus mastering off on every function that answers, bridges last: DMA
-/// that survives a kexec would freeze the reserved PE as soon as the IODA
-/// tables are reset. Follows the bus numbers that are set.
-pub fn quiesce_devices(machine: &Machine) {
-    for phb in &machine.phbs {
-        let mut scan = Scan {
-            phb,
-            seen: 0,
-            masters: 0,
-            failed: 0,
-        };
-        scan.bus(phb.buses.0, 0);
-        debug!(
-            "{}: {} functions, bus mastering was on at {}",
+/// Turns bus mastering off on every function below a PHB that answers, bridges
+/// last, by the bus numbers that are set: for a PHB that cannot be taken, and
+/// before the machine goes to other hands. DMA that survives a kexec would
+/// freeze the reserved PE as soon as the IODA tables are reset.
+pub fn quiesce(phb: &Phb) {
+    let mut scan = Scan {
+        phb,
+        seen: 0,
+        masters: 0,
+        failed: 0,
+    };
+    scan.bus(phb.buses.0, 0);
+    debug!(
+        "{}: {} functions, bus mastering was on at {}",
+        phb.name(),
+        scan.seen,
+        scan.masters
+    );
+    if scan.failed > 0 {
+        warning!(
+            "{}: bus mastering stayed on at {} functions",
             phb.name(),
-            scan.seen,
-            scan.masters
+            scan.failed
         );
-        if scan.failed > 0 {
-            warning!(
-                "{}: bus mastering stayed on at {} functions",
-                phb.name(),
-                scan.failed
-            );
-        }
     }
 }
 

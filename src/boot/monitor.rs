@@ -1,6 +1,6 @@
 //! The prompt: what a person at the console can ask for.
 
-use super::{banner, events, interrupts, power, selftest};
+use super::{banner, events, interrupts, pci, power, selftest};
 use super::{heap, runtime};
 use crate::console::line::{Completion, LineEditor, Typed};
 use crate::console::log::{self, Level};
@@ -48,6 +48,30 @@ const COMMANDS: &[Command] = &[
         arguments: "[unmask SOURCE]",
         what: "interrupt sources and how often they fired",
         run: interrupts,
+    },
+    Command {
+        name: "phbs",
+        arguments: "",
+        what: "PCI host bridges, and why one is left alone",
+        run: |_| pci::print_bridges(),
+    },
+    Command {
+        name: "pci",
+        arguments: "",
+        what: "PCI functions as they are connected",
+        run: |_| pci::print_functions(),
+    },
+    Command {
+        name: "groups",
+        arguments: "",
+        what: "groups of functions that can be assigned, and why they are not smaller",
+        run: |_| pci::print_groups(),
+    },
+    Command {
+        name: "windows",
+        arguments: "",
+        what: "DMA windows and what is mapped in them",
+        run: |_| pci::windows::print(),
     },
     Command {
         name: "log",

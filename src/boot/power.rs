@@ -1,7 +1,7 @@
 //! The orderly end: everything said, devices quiet, threads returned.
 
 use super::runtime::OPAL;
-use super::{handover, interrupts, runtime, secondaries, start, terminals};
+use super::{interrupts, pci, runtime, secondaries, start, terminals};
 use crate::opal::{OpalError, Reboot};
 use crate::{cpu, error, info};
 
@@ -33,7 +33,7 @@ pub fn restart(reason: &str) -> ! {
 /// Devices quiet, threads returned, everything said.
 fn leave() {
     if let Some(machine) = runtime::machine() {
-        handover::quiesce_devices(machine);
+        pci::leave(machine);
     }
     secondaries::return_all();
     interrupts::shut_down();

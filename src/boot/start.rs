@@ -2,7 +2,7 @@
 
 use super::runtime::{self, OPAL};
 use super::{
-    banner, crash, handover, interrupts, monitor, power, provoke, secondaries, selftest, terminals,
+    banner, crash, interrupts, monitor, pci, power, provoke, secondaries, selftest, terminals,
 };
 use crate::addr::HostAddr;
 use crate::console::log::{self, Level};
@@ -167,10 +167,11 @@ extern "C" fn start_with_memory() -> ! {
         );
     }
     check_tokens();
-    handover::quiesce_devices(machine);
+    pci::take(machine);
     interrupts::init(machine, BY_FIRMWARE.load(Ordering::Relaxed));
     secondaries::start(machine);
     banner::print_summary(machine);
+    pci::print_summary();
     go_on(machine)
 }
 

@@ -50,6 +50,10 @@ pub struct BootArgs {
     pub run: Vec<String>,
     /// `threads=N`: start at most so many.
     pub threads: Option<u32>,
+    /// `tce-kill=opal`: TCEs are invalidated by firmware, where it can.
+    pub kill_by_firmware: bool,
+    /// `sriov=N`: each function that can has so many virtual ones.
+    pub virtuals: u16,
 }
 
 /// A word that means nothing, or not what it stands behind.
@@ -69,8 +73,7 @@ impl fmt::Display for Unknown {
     }
 }
 
-const WORDS: &str =
-    "there are console=, log=, crash=, selftest, selftest=, provoke=, run=, threads=";
+const WORDS: &str = "there are console=, log=, crash=, selftest, selftest=, provoke=, run=, threads=, tce-kill=, sriov=";
 
 /// Longest bootargs that are read, in bytes.
 pub const MAX_BOOTARGS: usize = 4096;
@@ -137,6 +140,13 @@ impl BootArgs {
             ("threads", Some(value)) => {
                 let count = value.parse().ok().filter(|&count| count > 0);
                 self.threads = Some(count.ok_or("threads= takes a number from 1 on")?);
+            }
+            ("tce-kill", Some("opal")) => self.kill_by_firmware = true,
+            ("tce-kill", Some("register")) => self.kill_by_firmware = false,
+            ("tce-kill", _) => return Err("tce-kill= takes opal or register"),
+            ("sriov", Some(value)) => {
+                let count = value.parse().ok();
+                self.virtuals = count.ok_or("sriov= takes a number of virtual functions")?;
             }
             _ => return Err(WORDS),
         }

@@ -57,6 +57,12 @@ impl Block {
     pub const fn leak(self) -> HostAddr {
         self.start
     }
+
+    /// The block that [`Block::leak`] took apart. The allocator refuses what it
+    /// did not hand out, or what is free.
+    pub const fn unleak(start: HostAddr, shift: u32) -> Self {
+        Self { start, shift }
+    }
 }
 
 impl fmt::Debug for Block {

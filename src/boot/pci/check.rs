@@ -1,0 +1,1 @@
+//! DMA of devices, end to end.
