@@ -9,7 +9,7 @@ use crate::opal::gate::Gate;
 use crate::opal::pci::{DmaWindow, Freeze, FreezeStatus, NextError, TceKill};
 use crate::opal::{Opal, OpalError, RawOpal, Waiter};
 use crate::pci::{Bdfn, Generation};
-use crate::seam::{DmaTable, KillScope, KillStyle, PhbError, TveSelect};
+use crate::seam::{DmaTable, KillScope, KillStyle, PhbError, TableLimits, TveSelect};
 use crate::tce::tve::Tve;
 use spin::Mutex;
 
@@ -38,6 +38,8 @@ pub struct PhbSetup {
     pub reserved: u16,
     /// Who kills TCEs.
     pub kill: KillPath,
+    /// IO page sizes: bit `n` for pages of `1 << n` bytes.
+    pub page_shifts: u64,
     /// RIDs to PEs, in memory: 65536 entries of two bytes.
     pub rtt: Option<HostAddr>,
     /// States of PEs, in memory: 16 bytes for each PE.
@@ -95,6 +97,14 @@ impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Phb<'o, H, F, W> {
         match (self.setup.generation, self.setup.kill) {
             (Generation::Phb3, KillPath::Register) => KillStyle::Pages { limit: PAGES3 },
             _ => KillStyle::Pe,
+        }
+    }
+
+    /// The tables that it can walk.
+    pub const fn table_limits(&self) -> TableLimits {
+        TableLimits {
+            page_shifts: self.setup.page_shifts,
+            levels: crate::tce::shape::MAX_LEVELS,
         }
     }
 

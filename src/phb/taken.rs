@@ -4,11 +4,12 @@
 use super::{Config, Phb, PhbHardware, StepError};
 use crate::opal::{RawOpal, Waiter};
 use crate::pci::function::Command;
+use crate::pci::registers as reg;
 use crate::pci::steps::{Setup, Step};
 use crate::pci::validate::{PlanFault, validate};
 use crate::pci::{
-    FunctionId, GroupIndex, GroupKind, Groups, PeNumber, PhbInfo, Plan, ScanPolicy, Topology,
-    group, plan, scan,
+    ConfigAccess, FunctionId, GroupIndex, GroupKind, Groups, PeNumber, PhbInfo, Plan, ScanPolicy,
+    Topology, group, plan, scan,
 };
 use crate::seam::PhbError;
 use alloc::vec::Vec;
@@ -157,6 +158,37 @@ impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Taken<'o, H, F, W> {
         let mut steps = self.setup().stop(at);
         steps.retain(|step| matches!(step, Step::Command { .. }));
         self.run(&steps).map_err(|(_, error)| error.for_engine())
+    }
+
+    /// Waits until what the functions of a PE have posted is in memory: the
+    /// completion of a read does not pass it.
+    ///
+    /// # Errors
+    /// A function does not answer.
+    pub fn push_writes(&self, pe: u16) -> Result<(), PhbError> {
+        let at = self.known(pe)?;
+        let group = self.groups.get(at);
+        let functions = group
+            .functions
+            .iter()
+            .filter(|at| self.plan.is_active(&self.topology, **at))
+            .map(|at| self.topology[*at].id.bdfn);
+        let virtuals = group
+            .virtuals
+            .iter()
+            .filter(|at| self.plan.is_active_virtual(&self.topology, **at))
+            .map(|at| self.topology.virtuals[at.get()].bdfn);
+        let mut config = Config::known(&self.phb);
+        for bdfn in functions.chain(virtuals) {
+            let function = FunctionId::new(self.topology.phb, bdfn);
+            // Not the vendor: a virtual function's is all ones.
+            match config.read32(function, reg::REVISION_CLASS) {
+                Ok(u32::MAX) => return Err(PhbError::ReadBack(u32::MAX.into())),
+                Ok(_) => {}
+                Err(error) => return Err(StepError::Config(error).for_engine()),
+            }
+        }
+        Ok(())
     }
 
     /// Resets all functions of a PE, waits until they are ready, and gives them

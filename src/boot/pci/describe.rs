@@ -55,6 +55,11 @@ pub(super) fn setup(described: &Described, info: &PhbInfo, kill: KillPath) -> Ph
         pes: info.pes(),
         reserved: info.reserved().get(),
         kill,
+        page_shifts: described
+            .tce_shifts
+            .iter()
+            .filter(|shift| PageShift::new(**shift).is_ok())
+            .fold(0, |set, shift| set | 1 << shift),
         rtt: at(tables.rtt, 2 << 16),
         pest: at(tables.pest, u64::from(info.pes()) * 16),
     }

@@ -8,8 +8,8 @@ use crate::memory::frames::Block;
 use crate::memory::ledger::Ledger;
 use crate::mmio;
 use crate::seam::{
-    DmaTable, Interrupts, KillScope, KillStyle, PeId, PhbError, PhbPort, TableFrames, TableMemory,
-    TveSelect,
+    DmaTable, Interrupts, KillScope, KillStyle, PeId, PhbError, PhbPort, TableFrames, TableLimits,
+    TableMemory, TveSelect,
 };
 use core::sync::atomic::{AtomicU32, Ordering};
 use spin::Once;
@@ -105,6 +105,18 @@ const NO_PHB: PhbError = PhbError::Firmware(-1);
 impl PhbPort for Platform {
     fn kill_style(&self, pe: PeId) -> KillStyle {
         host(pe.phb).map_or(KillStyle::Pe, |host| host.phb.kill_style())
+    }
+
+    fn table_limits(&self, pe: PeId) -> TableLimits {
+        let none = TableLimits {
+            page_shifts: 0,
+            levels: 0,
+        };
+        host(pe.phb).map_or(none, |host| host.phb.table_limits())
+    }
+
+    fn push_writes(&self, pe: PeId) -> Result<(), PhbError> {
+        host(pe.phb).ok_or(NO_PHB)?.push_writes(pe.pe)
     }
 
     fn kill(&self, pe: PeId, scope: KillScope) -> Result<(), PhbError> {
