@@ -4,4 +4,5 @@
 
 pub mod frames;
 pub mod ledger;
+pub mod radix;
 pub mod ranges;
