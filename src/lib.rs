@@ -26,6 +26,7 @@ pub mod memory;
 #[cfg(target_os = "none")]
 pub mod mmio;
 pub mod opal;
+pub mod papr;
 pub mod pci;
 pub mod phb;
 pub mod processor;

@@ -1,0 +1,304 @@
+//! Hypervisor calls: the number in r3, arguments from r4 on, the answer in r3
+//! and further ones from r4 on (LoPAR 2.9, chapter 14).
+
+use super::icp::Icp;
+use super::{Host, Next, code, rtas};
+use crate::addr::GuestAddr;
+use crate::memory::radix::process_entry;
+
+macro_rules! tokens {
+    ($($(#[$doc:meta])* $name:ident = $number:literal,)*) => {
+        /// A call's number.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u64)]
+        pub enum Token {
+            $($(#[$doc])* $name = $number,)*
+        }
+
+        impl Token {
+            /// The call of this number, if Pinion has it.
+            #[inline]
+            pub const fn of(number: u64) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+tokens! {
+    /// Reads from the terminal.
+    GetTermChar = 0x54,
+    /// Writes to the terminal.
+    PutTermChar = 0x58,
+    /// Ends an interrupt.
+    Eoi = 0x64,
+    /// Sets the priority.
+    Cppr = 0x68,
+    /// Requests an IPI.
+    Ipi = 0x6c,
+    /// Looks at what is pending.
+    Ipoll = 0x70,
+    /// Takes an interrupt.
+    Xirr = 0x74,
+    /// Registers a virtual processor area.
+    RegisterVpa = 0xdc,
+    /// Waits.
+    Cede = 0xe0,
+    /// Gives time away.
+    Confer = 0xe4,
+    /// Wakes another vCPU.
+    Prod = 0xe8,
+    /// Takes an interrupt, and says when.
+    XirrX = 0x2fc,
+    /// A random number.
+    Random = 0x300,
+    /// How interrupts come, breakpoints.
+    SetMode = 0x31c,
+    /// Registers the process table.
+    RegisterProcessTable = 0x37c,
+    /// RTAS: what the few instructions at its entry call. Not PAPR's.
+    Rtas = 0xf000,
+}
+
+/// Answers a call if that takes nothing but registers; `false` if it needs
+/// [`call`]. Runs with the partition's translation in place.
+#[inline]
+pub fn quick(gpr: &mut [u64; 32]) -> bool {
+    if Token::of(gpr[3]).is_some() {
+        return false;
+    }
+    gpr[3] = code::FUNCTION as u64;
+    true
+}
+
+/// Answers a call.
+pub fn call(gpr: &mut [u64; 32], host: &mut impl Host) -> Next {
+    let Some(token) = Token::of(gpr[3]) else {
+        gpr[3] = code::FUNCTION as u64;
+        return Next::Resume;
+    };
+    let (answer, next) = match token {
+        Token::Cede => (code::SUCCESS, Next::Cede),
+        Token::Confer => confer(gpr, host),
+        Token::Rtas => {
+            let next = rtas::call(GuestAddr::new(gpr[4] & 0xffff_ffff), host);
+            (code::SUCCESS, next)
+        }
+        _ => (answer(token, gpr, host), Next::Resume),
+    };
+    gpr[3] = answer as u64;
+    next
+}
+
+fn answer(token: Token, gpr: &mut [u64; 32], host: &mut impl Host) -> i64 {
+    match token {
+        Token::PutTermChar => put_terminal(gpr, host),
+        Token::GetTermChar => get_terminal(gpr, host),
+        Token::SetMode => set_mode(gpr, host),
+        Token::RegisterProcessTable => register_process_table(gpr, host),
+        Token::RegisterVpa => register_vpa(gpr, host),
+        Token::Random => match host.random() {
+            Some(number) => {
+                gpr[4] = number;
+                code::SUCCESS
+            }
+            None => code::HARDWARE,
+        },
+        Token::Prod => match gpr[4] {
+            vcpu if vcpu < host.vcpus() => {
+                host.prod(vcpu);
+                code::SUCCESS
+            }
+            _ => code::PARAMETER,
+        },
+        Token::Cppr => own_icp(host, |icp| icp.set_priority(gpr[4] as u8)),
+        Token::Eoi => own_icp(host, |icp| icp.end(gpr[4] as u32)),
+        Token::Ipi => {
+            let priority = gpr[5] as u8;
+            icp(host, gpr[4], |icp| icp.request(priority))
+        }
+        Token::Ipoll => {
+            let target = gpr[4];
+            icp(host, target, |icp| {
+                let (answer, request) = icp.poll();
+                gpr[4] = u64::from(answer);
+                gpr[5] = u64::from(request);
+            })
+        }
+        // The time of an interrupt is told as 0: not known.
+        Token::Xirr | Token::XirrX => own_icp(host, |icp| {
+            gpr[4] = u64::from(icp.accept());
+            gpr[5] = 0;
+        }),
+        Token::Cede | Token::Confer | Token::Rtas => code::FUNCTION,
+    }
+}
+
+fn icp(host: &mut impl Host, vcpu: u64, mut act: impl FnMut(&mut Icp)) -> i64 {
+    match host.with_icp(vcpu, &mut act) {
+        Some(()) => code::SUCCESS,
+        None => code::PARAMETER,
+    }
+}
+
+fn own_icp(host: &mut impl Host, act: impl FnMut(&mut Icp)) -> i64 {
+    let this = host.this();
+    icp(host, this, act)
+}
+
+/// r4: a vCPU, or -1 for all of the partition.
+fn confer(gpr: &[u64; 32], host: &mut impl Host) -> (i64, Next) {
+    if gpr[4] != u64::MAX && gpr[4] >= host.vcpus() {
+        return (code::PARAMETER, Next::Resume);
+    }
+    (code::SUCCESS, Next::Yield)
+}
+
+/// Unit address of the terminal in the partition's tree; 0 means it too.
+pub const TERMINAL: u64 = 0x7100_0000;
+
+/// Bytes that a call moves at most, in two registers.
+const TERMINAL_BYTES: usize = 16;
+
+/// r4: terminal; r5: count; r6 and r7: bytes.
+fn put_terminal(gpr: &[u64; 32], host: &mut impl Host) -> i64 {
+    if gpr[4] != 0 && gpr[4] != TERMINAL {
+        return code::PARAMETER;
+    }
+    let mut bytes = [0; TERMINAL_BYTES];
+    bytes[..8].copy_from_slice(&gpr[6].to_be_bytes());
+    bytes[8..].copy_from_slice(&gpr[7].to_be_bytes());
+    let count = usize::try_from(gpr[5]).unwrap_or(usize::MAX);
+    let Some(bytes) = bytes.get(..count) else {
+        return code::PARAMETER;
+    };
+    if host.put_terminal(bytes) {
+        code::SUCCESS
+    } else {
+        code::BUSY
+    }
+}
+
+/// r4: terminal; answers count in r4, bytes in r5 and r6.
+fn get_terminal(gpr: &mut [u64; 32], host: &mut impl Host) -> i64 {
+    if gpr[4] != 0 && gpr[4] != TERMINAL {
+        return code::PARAMETER;
+    }
+    let mut bytes = [0; TERMINAL_BYTES];
+    gpr[4] = host.get_terminal(&mut bytes) as u64;
+    let (first, second) = bytes.split_at(8);
+    let number = |half: &[u8]| half.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte));
+    gpr[5] = number(first);
+    gpr[6] = number(second);
+    code::SUCCESS
+}
+
+/// r4: what; r5: of which resource; r6 and r7: values.
+fn set_mode(gpr: &[u64; 32], host: &mut impl Host) -> i64 {
+    let (flags, resource) = (gpr[4], gpr[5]);
+    match resource {
+        // Interrupts with translation on.
+        3 => {
+            if gpr[6] != 0 {
+                return code::P3;
+            }
+            if gpr[7] != 0 {
+                return code::P4;
+            }
+            let on = match flags {
+                0 => false,
+                3 => true,
+                _ => return code::UNSUPPORTED_FLAG,
+            };
+            if host.set_relocation(on) {
+                code::SUCCESS
+            } else {
+                code::P2
+            }
+        }
+        // Endianness of interrupts.
+        4 => {
+            if gpr[6] != 0 {
+                return code::P3;
+            }
+            if gpr[7] != 0 {
+                return code::P4;
+            }
+            match flags {
+                0 | 1 => {
+                    host.set_little_endian(flags == 1);
+                    code::SUCCESS
+                }
+                _ => code::UNSUPPORTED_FLAG,
+            }
+        }
+        // Breakpoints are not given yet.
+        _ => code::P2,
+    }
+}
+
+/// Flags of H_REGISTER_PROC_TBL: change, register (else take back), radix.
+const CHANGE: u64 = 0x10;
+const REGISTER: u64 = 0x08;
+const RADIX: u64 = 0x04;
+const GUEST_INVALIDATES: u64 = 0x01;
+
+/// r4: flags; r5: address; r7: base-2 logarithm of its size less 12.
+fn register_process_table(gpr: &[u64; 32], host: &mut impl Host) -> i64 {
+    let flags = gpr[4];
+    if flags & !(CHANGE | REGISTER | RADIX | GUEST_INVALIDATES) != 0 {
+        // A hash table among them: partitions are radix.
+        return code::PARAMETER;
+    }
+    if flags & CHANGE == 0 {
+        return code::SUCCESS;
+    }
+    if flags & REGISTER == 0 {
+        host.set_process_table(1 << 63);
+        return code::SUCCESS;
+    }
+    if flags & RADIX == 0 {
+        return code::PARAMETER;
+    }
+    let Some(entry) = process_entry(GuestAddr::new(gpr[5]), gpr[7]) else {
+        return code::P2;
+    };
+    host.set_process_table(entry);
+    code::SUCCESS
+}
+
+/// Bytes of a virtual processor area at least.
+const VPA_BYTES: u64 = 640;
+
+/// r4: subfunction in bits 16 to 18; r5: vCPU; r6: address. Nothing is kept in
+/// those areas: a partition's vCPUs are not taken away from it unseen.
+fn register_vpa(gpr: &[u64; 32], host: &mut impl Host) -> i64 {
+    if gpr[5] >= host.vcpus() {
+        return code::PARAMETER;
+    }
+    let at = gpr[6];
+    match gpr[4] >> 45 & 7 {
+        // Its length is in the area itself.
+        1 => {
+            let mut length = [0; 2];
+            let fits = at != 0
+                && at.is_multiple_of(64)
+                && host.read(GuestAddr::new(at.saturating_add(4)), &mut length)
+                && u64::from(u16::from_be_bytes(length)) >= VPA_BYTES
+                && at & 0xfff <= 0x1000 - VPA_BYTES;
+            if fits { code::SUCCESS } else { code::PARAMETER }
+        }
+        2 | 3 => {
+            if at.is_multiple_of(8) {
+                code::SUCCESS
+            } else {
+                code::PARAMETER
+            }
+        }
+        5..=7 => code::SUCCESS,
+        _ => code::PARAMETER,
+    }
+}

@@ -1,0 +1,93 @@
+//! What a partition sees of Pinion: hypervisor calls, RTAS, its terminal, its
+//! interrupts, its device tree (LoPAR 2.9). Pure: the machine is behind
+//! [`Host`], and everything runs on a PC.
+#![forbid(unsafe_code)]
+
+pub mod code;
+mod dispatch;
+pub mod elf;
+pub mod icp;
+pub mod rtas;
+pub mod terminal;
+
+pub use dispatch::{Token, call, quick};
+
+use crate::addr::GuestAddr;
+
+/// What a partition's vCPU asks of the machine. Addresses are the partition's
+/// and unchecked: the host refuses what is not the partition's memory.
+pub trait Host {
+    /// Copies memory of the partition; `false` if not all of it is memory.
+    fn read(&self, from: GuestAddr, to: &mut [u8]) -> bool;
+
+    /// Writes memory of the partition; `false`, and nothing is written, if not
+    /// all of it is memory.
+    fn write(&mut self, to: GuestAddr, bytes: &[u8]) -> bool;
+
+    /// Bytes for the partition's terminal; `false` if it takes none now.
+    fn put_terminal(&mut self, bytes: &[u8]) -> bool;
+
+    /// What was typed at it, up to the buffer's size.
+    fn get_terminal(&mut self, to: &mut [u8]) -> usize;
+
+    /// Second doubleword of the partition's entry in the partition table.
+    fn set_process_table(&mut self, entry: u64);
+
+    /// How interrupts come to all vCPUs of the partition: little-endian.
+    fn set_little_endian(&mut self, on: bool);
+
+    /// How interrupts come: with translation on; `false` if this processor must
+    /// not (see `docs/decisions.md`).
+    fn set_relocation(&mut self, on: bool) -> bool;
+
+    /// A random number from the processor, if it has one now.
+    fn random(&mut self) -> Option<u64>;
+
+    /// vCPUs of the partition, started or not.
+    fn vcpus(&self) -> u64;
+
+    /// The vCPU that calls.
+    fn this(&self) -> u64;
+
+    /// Wakes a vCPU from H_CEDE, or lets its next one return at once.
+    fn prod(&mut self, vcpu: u64);
+
+    /// The interrupt presentation of a vCPU, for a short operation; it is woken
+    /// if an interrupt is pending behind it. `None`: no such vCPU.
+    fn with_icp(&mut self, vcpu: u64, act: &mut dyn FnMut(&mut icp::Icp)) -> Option<()>;
+
+    /// Whether a vCPU is stopped; `None`: no such vCPU.
+    fn is_stopped(&self, vcpu: u64) -> Option<bool>;
+
+    /// Starts a stopped vCPU at an address, with a value in r3; `false` if it is
+    /// not stopped.
+    fn start(&mut self, vcpu: u64, at: GuestAddr, r3: u64) -> bool;
+
+    /// Seconds since 1970 and nanoseconds, if the machine knows the time.
+    fn time(&mut self) -> Option<(u64, u32)>;
+
+    /// What the partition says about its end, in its own words.
+    fn last_words(&mut self, text: &str);
+}
+
+/// What becomes of the vCPU behind a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It goes on.
+    Resume,
+    /// It waits for an interrupt or a prod.
+    Cede,
+    /// It gives its time to others.
+    Yield,
+    /// It stops until it is started again.
+    Stop,
+    /// The partition ends.
+    PowerOff,
+    /// The partition starts again.
+    Reboot,
+    /// The partition has given up.
+    Failed,
+}
+
+#[cfg(test)]
+mod tests;

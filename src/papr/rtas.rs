@@ -1,0 +1,265 @@
+//! RTAS: run-time abstraction services (LoPAR 2.9, chapter 7). A partition
+//! enters a few instructions in its own memory, which make one hypervisor call
+//! with the address of the arguments.
+
+use super::{Host, Next};
+use crate::addr::GuestAddr;
+use alloc::string::String;
+
+/// The instructions at the entry: mr r4,r3; lis r3,0; ori r3,r3,0xf000; sc 1;
+/// blr. 32-bit, big-endian.
+pub const ENTRY: [u32; 5] = [
+    0x7c64_1b78,
+    0x3c60_0000,
+    0x6063_f000,
+    0x4400_0022,
+    0x4e80_0020,
+];
+
+/// The call worked.
+const SUCCESS: i32 = 0;
+/// The machine failed.
+const HARDWARE: i32 = -1;
+/// A parameter is wrong, or there is no such function.
+const PARAMETER: i32 = -3;
+/// Nothing of this number, for `ibm,get-system-parameter`.
+const NOT_SUPPORTED: i32 = -3;
+
+macro_rules! functions {
+    ($($(#[$doc:meta])* $name:ident = $token:literal $text:literal,)*) => {
+        /// A function.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Function {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Function {
+            /// All of them: the token, and the property of the tree's node that
+            /// tells it.
+            pub const ALL: &[(u32, &str)] = &[$(($token, $text),)*];
+
+            fn of(token: u32) -> Option<Self> {
+                match token {
+                    $($token => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+functions! {
+    /// Prints a character.
+    DisplayCharacter = 1 "display-character",
+    /// The time, in seven words.
+    GetTimeOfDay = 2 "get-time-of-day",
+    /// Ends the partition.
+    PowerOff = 3 "power-off",
+    /// Starts the partition again.
+    SystemReboot = 4 "system-reboot",
+    /// The partition's last words.
+    OsTerm = 5 "ibm,os-term",
+    /// Starts a vCPU.
+    StartCpu = 6 "start-cpu",
+    /// Stops the vCPU that calls.
+    StopSelf = 7 "stop-self",
+    /// Whether a vCPU is stopped.
+    QueryStopped = 8 "query-cpu-stopped-state",
+    /// A parameter of the system.
+    GetSystemParameter = 9 "ibm,get-system-parameter",
+}
+
+/// Most words of arguments or answers.
+const WORDS: u32 = 16;
+
+/// The arguments' head: token, counts of arguments and answers.
+const HEAD: u64 = 12;
+
+struct Call<'a, H> {
+    host: &'a mut H,
+    at: GuestAddr,
+    arguments: u32,
+    answers: u32,
+}
+
+impl<H: Host> Call<'_, H> {
+    fn argument(&self, index: u32) -> Option<u32> {
+        if index >= self.arguments {
+            return None;
+        }
+        word(self.host, self.at.checked_add(HEAD + 4 * u64::from(index))?)
+    }
+
+    /// Sets an answer; 0 is the status. What there is no room for is left out.
+    fn answer(&mut self, index: u32, value: u32) {
+        if index < self.answers {
+            let offset = HEAD + 4 * u64::from(self.arguments + index);
+            if let Some(at) = self.at.checked_add(offset) {
+                self.host.write(at, &value.to_be_bytes());
+            }
+        }
+    }
+}
+
+fn word(host: &impl Host, at: GuestAddr) -> Option<u32> {
+    let mut bytes = [0; 4];
+    host.read(at, &mut bytes).then(|| u32::from_be_bytes(bytes))
+}
+
+/// Does what the arguments at `at` ask for. Without arguments that can be read
+/// nothing happens: there is nowhere to say so.
+pub fn call(at: GuestAddr, host: &mut impl Host) -> Next {
+    let head = |host: &_, offset| word(host, at.checked_add(offset)?);
+    let (Some(token), Some(arguments), Some(answers)) =
+        (head(host, 0), head(host, 4), head(host, 8))
+    else {
+        return Next::Resume;
+    };
+    if arguments > WORDS || answers > WORDS {
+        return Next::Resume;
+    }
+    let mut call = Call {
+        host,
+        at,
+        arguments,
+        answers,
+    };
+    let (status, next) = match Function::of(token) {
+        Some(function) => act(function, &mut call),
+        None => (PARAMETER, Next::Resume),
+    };
+    call.answer(0, status as u32);
+    next
+}
+
+fn act<H: Host>(function: Function, call: &mut Call<'_, H>) -> (i32, Next) {
+    let status = match function {
+        Function::PowerOff => return (SUCCESS, Next::PowerOff),
+        Function::SystemReboot => return (SUCCESS, Next::Reboot),
+        Function::StopSelf => return (SUCCESS, Next::Stop),
+        Function::OsTerm => {
+            let text = call.argument(0).map(|at| text(call.host, at));
+            call.host.last_words(text.as_deref().unwrap_or(""));
+            return (SUCCESS, Next::Failed);
+        }
+        Function::DisplayCharacter => match call.argument(0) {
+            Some(character) => {
+                call.host.put_terminal(&[character as u8]);
+                SUCCESS
+            }
+            None => PARAMETER,
+        },
+        Function::GetTimeOfDay => time_of_day(call),
+        Function::QueryStopped => {
+            let stopped = call
+                .argument(0)
+                .and_then(|vcpu| call.host.is_stopped(vcpu.into()));
+            match stopped {
+                Some(stopped) => {
+                    call.answer(1, if stopped { 0 } else { 2 });
+                    SUCCESS
+                }
+                None => PARAMETER,
+            }
+        }
+        Function::StartCpu => start(call),
+        Function::GetSystemParameter => NOT_SUPPORTED,
+    };
+    (status, Next::Resume)
+}
+
+fn start<H: Host>(call: &mut Call<'_, H>) -> i32 {
+    let (Some(vcpu), Some(at), Some(r3)) = (call.argument(0), call.argument(1), call.argument(2))
+    else {
+        return PARAMETER;
+    };
+    let at = GuestAddr::new(at.into());
+    if call.host.start(vcpu.into(), at, r3.into()) {
+        SUCCESS
+    } else {
+        HARDWARE
+    }
+}
+
+fn time_of_day<H: Host>(call: &mut Call<'_, H>) -> i32 {
+    let Some((seconds, nanoseconds)) = call.host.time() else {
+        return HARDWARE;
+    };
+    let (year, month, day) = date(seconds / 86_400);
+    let words = [
+        year,
+        month,
+        day,
+        (seconds / 3600 % 24) as u32,
+        (seconds / 60 % 60) as u32,
+        (seconds % 60) as u32,
+        nanoseconds,
+    ];
+    for (index, value) in (1..).zip(words) {
+        call.answer(index, value);
+    }
+    SUCCESS
+}
+
+/// Year, month and day of a number of days since 1970-01-01, by the Gregorian
+/// calendar, whose cycle of 400 years has 146097 days.
+fn date(days: u64) -> (u32, u32, u32) {
+    // Days since 0000-03-01: leap days come last in such a year.
+    let shifted = days + 719_468;
+    let cycle = shifted / 146_097;
+    let in_cycle = shifted % 146_097;
+    let year = (in_cycle - in_cycle / 1460 + in_cycle / 36_524 - in_cycle / 146_096) / 365;
+    let in_year = in_cycle - (365 * year + year / 4 - year / 100);
+    let month = (5 * in_year + 2) / 153;
+    let day = in_year - (153 * month + 2) / 5 + 1;
+    let (month, carry) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    (
+        (cycle * 400 + year + carry) as u32,
+        month as u32,
+        day as u32,
+    )
+}
+
+/// Longest last words.
+const TEXT: usize = 120;
+
+/// A text of the partition's, up to its zero, as far as it can be read.
+fn text(host: &impl Host, at: u32) -> String {
+    let mut text = String::new();
+    for offset in 0..TEXT as u64 {
+        let mut byte = [0];
+        let at = GuestAddr::new(u64::from(at) + offset);
+        if !host.read(at, &mut byte) || byte[0] == 0 {
+            break;
+        }
+        text.push(match byte[0] {
+            printable @ 0x20..=0x7e => char::from(printable),
+            _ => '.',
+        });
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::date;
+
+    #[test]
+    fn days_become_dates() {
+        for (days, expected) in [
+            (0, (1970, 1, 1)),
+            (11_016, (2000, 2, 29)),
+            (11_017, (2000, 3, 1)),
+            (19_782, (2024, 2, 29)),
+            (20_781, (2026, 11, 24)),
+            (47_540, (2100, 2, 28)),
+            (47_541, (2100, 3, 1)),
+        ] {
+            assert_eq!(date(days), expected, "{days}");
+        }
+    }
+}
