@@ -13,10 +13,10 @@ fn interval() -> u64 {
     cpu::timebase_hz() / 50
 }
 
-/// One round: sleeps a little, then serves firmware. Returns whether a
-/// terminal has input.
-pub fn wait() -> bool {
-    cpu::idle::sleep(interval());
+/// One round: sleeps a little, at most so many ticks, then serves firmware.
+/// Returns whether a terminal has input.
+pub fn wait_at_most(ticks: u64) -> bool {
+    cpu::idle::sleep(interval().min(ticks));
     serve()
 }
 

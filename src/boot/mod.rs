@@ -7,6 +7,7 @@ mod handover;
 mod heap;
 pub mod interrupts;
 mod monitor;
+pub mod partitions;
 mod pci;
 mod power;
 mod provoke;

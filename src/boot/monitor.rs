@@ -1,6 +1,6 @@
 //! The prompt: what a person at the console can ask for.
 
-use super::{banner, events, interrupts, pci, power, selftest};
+use super::{banner, events, interrupts, partitions, pci, power, selftest};
 use super::{heap, runtime};
 use crate::console::line::{Completion, LineEditor, Typed};
 use crate::console::log::{self, Level};
@@ -74,6 +74,30 @@ const COMMANDS: &[Command] = &[
         run: |_| pci::windows::print(),
     },
     Command {
+        name: "partitions",
+        arguments: "",
+        what: "partitions that run",
+        run: |_| partitions::list(),
+    },
+    Command {
+        name: "start",
+        arguments: "[MIB [VCPUS]]",
+        what: "start the kernel in the initrd as a partition",
+        run: partitions::start,
+    },
+    Command {
+        name: "stop",
+        arguments: "NAME",
+        what: "stop a partition",
+        run: partitions::stop,
+    },
+    Command {
+        name: "console",
+        arguments: "NAME",
+        what: "type at a partition; Ctrl-] comes back",
+        run: partitions::console,
+    },
+    Command {
         name: "log",
         arguments: "[LEVEL]",
         what: "what goes to the console: error, warning, info, debug",
@@ -111,11 +135,19 @@ pub fn run(first: &[String]) -> ! {
     loop {
         let mut buffer = [0; 64];
         // Input that came while nobody was looking is read, event or not.
-        events::wait();
+        let found = partitions::turn(cpu::area(), 1);
+        if found.sleep == 0 {
+            events::serve();
+        } else {
+            events::wait_at_most(found.sleep);
+        }
+        partitions::tend();
         assert!(cpu::stack_is_sound(), "the boot thread's stack was used up");
         let count = log::sink().map_or(0, |sink| sink.read(&mut buffer));
         for &byte in buffer.get(..count).unwrap_or(&[]) {
-            typed(&mut editor, byte);
+            if !partitions::take_typed(byte) {
+                typed(&mut editor, byte);
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The orderly end: everything said, devices quiet, threads returned.
 
 use super::runtime::OPAL;
-use super::{interrupts, pci, runtime, secondaries, start, terminals};
+use super::{interrupts, partitions, pci, runtime, secondaries, start, terminals};
 use crate::opal::{OpalError, Reboot};
 use crate::{cpu, error, info};
 
@@ -32,6 +32,7 @@ pub fn restart(reason: &str) -> ! {
 
 /// Devices quiet, threads returned, everything said.
 fn leave() {
+    partitions::end_all();
     if let Some(machine) = runtime::machine() {
         pci::leave(machine);
     }

@@ -6,6 +6,7 @@ use crate::cpu::threads::{self, NewThread, THREAD_SHIFT};
 use crate::cpu::{self, Area, ThreadState};
 use crate::machine::Machine;
 use crate::opal::CpuStatus;
+use crate::processor::Generation;
 use crate::{debug, error, info, warning};
 use alloc::vec::Vec;
 use spin::Once;
@@ -57,7 +58,8 @@ pub fn start(machine: &Machine) {
     }
     // Firmware resets the mode for a payload, but a kernel that was left by
     // kexec may have had its own.
-    if let Err(error) = OPAL.set_big_endian_interrupts() {
+    let radix = runtime::generation() != Some(Generation::Power8);
+    if let Err(error) = OPAL.set_thread_modes(radix) {
         error!("{error}: interrupts may come little-endian; no other thread is started");
         return;
     }

@@ -50,6 +50,15 @@ pub struct Area {
     pub(super) nap_stack: AtomicU64,
     /// Nesting of firmware calls: a crash inside one must not make another.
     pub(super) in_firmware: AtomicU32,
+    /// The vCPU that runs, or ran last: what `guest_exit` fills.
+    pub(super) guest: u64,
+    /// Stack pointer of Pinion while a vCPU runs.
+    pub(super) guest_stack: u64,
+    /// What `handler` is while Pinion runs, and while a vCPU does.
+    pub(super) handlers: [u64; 2],
+    /// The vCPU whose registers that Pinion does not use are in the thread;
+    /// 0 for none.
+    pub(super) loaded: AtomicU64,
 }
 
 /// What a thread is doing.
@@ -85,6 +94,10 @@ pub(super) const AREA_HANDLER: usize = offset_of!(Area, handler);
 pub(super) const AREA_STACKS: usize = offset_of!(Area, stacks);
 pub(super) const AREA_TOC: usize = offset_of!(Area, toc);
 pub(super) const AREA_NAP_STACK: usize = offset_of!(Area, nap_stack);
+pub(super) const AREA_GUEST: usize = offset_of!(Area, guest);
+pub(super) const AREA_GUEST_STACK: usize = offset_of!(Area, guest_stack);
+pub(super) const AREA_HOST_HANDLER: usize = offset_of!(Area, handlers);
+pub(super) const AREA_GUEST_HANDLER: usize = offset_of!(Area, handlers) + 8;
 
 /// A new area; each pair is a lowest address and a top.
 pub(super) fn new(
@@ -94,6 +107,7 @@ pub(super) fn new(
     stacks: [[u64; 2]; 3],
     state: ThreadState,
 ) -> Area {
+    let interrupt = super::vectors::interrupt_entry as *const () as u64;
     Area {
         stack_top: AtomicU64::new(stack[1]),
         save_r10: 0,
@@ -101,7 +115,7 @@ pub(super) fn new(
         save_r11: 0,
         save_r12: 0,
         save_ctr: 0,
-        handler: super::vectors::interrupt_entry as *const () as u64,
+        handler: interrupt,
         stacks,
         toc: toc(),
         pir,
@@ -116,6 +130,10 @@ pub(super) fn new(
         windows: AtomicU32::new(0),
         nap_stack: AtomicU64::new(0),
         in_firmware: AtomicU32::new(0),
+        guest: 0,
+        guest_stack: 0,
+        handlers: [interrupt, super::guest::exit_address()],
+        loaded: AtomicU64::new(0),
     }
 }
 

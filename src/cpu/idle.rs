@@ -43,6 +43,11 @@ pub fn sleep(ticks: u64) {
 /// pending. The second is for a wake-up that was lost.
 pub(super) fn sleep_until_event() {
     sleep(super::timebase_hz());
+    doorbell_barrier();
+}
+
+/// Behind a sleep that a doorbell may have ended: what its sender stored is seen.
+pub fn doorbell_barrier() {
     // What a doorbell's sender stored is not ordered against the doorbell until
     // its receiver says so (Power ISA 3.0B, book III, 10.3.1): msgsync, which
     // the assembler does not know, then lwsync.
@@ -53,7 +58,7 @@ pub(super) fn sleep_until_event() {
 }
 
 /// Opens the window: pending interrupts are taken here and nowhere else.
-fn take_interrupts() {
+pub fn take_interrupts() {
     super::area().windows.fetch_add(1, Ordering::Relaxed);
     // SAFETY: interrupts go to Pinion's own vectors, which keep all registers;
     // nothing is locked here.

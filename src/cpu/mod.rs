@@ -2,6 +2,7 @@
 
 mod area;
 mod entry;
+pub mod guest;
 pub mod idle;
 pub mod msr;
 pub mod spr;
@@ -327,4 +328,45 @@ pub unsafe fn continue_on_stack(low: u64, size: u64, to: extern "C" fn() -> !) -
         plant_canary(low);
         continue_in(low + size, to)
     }
+}
+
+/// Bytes of a cache line on all processors since POWER5.
+const LINE: u64 = 128;
+
+/// Zeroes memory by whole cache lines.
+///
+/// # Safety
+/// Start and size are multiples of 128 bytes; the memory is nobody else's.
+pub unsafe fn clear_memory(start: crate::addr::HostAddr, bytes: u64) {
+    let mut at = start.get();
+    let end = at + bytes;
+    while at < end {
+        // SAFETY: handed on to the caller. Real addresses are cacheable.
+        unsafe { asm!("dcbz 0, {}", in(reg) at, options(nostack)) };
+        at += LINE;
+    }
+}
+
+/// Makes what was stored visible to instruction fetch. POWER9 and later keep
+/// their instruction caches coherent: one icbi, of any line, makes this thread
+/// fetch anew (POWER9 user's manual, 4.6.2.2); others fetch anew when they enter
+/// a partition, which synchronizes context.
+pub fn publish_code() {
+    let here = publish_code as *const () as u64;
+    // SAFETY: barriers, and an icbi, which changes no memory.
+    unsafe { asm!("sync", "icbi 0, {}", "sync", "isync", in(reg) here, options(nostack)) };
+}
+
+/// A random number of the processor's own (POWER9 and later: darn).
+pub fn random() -> Option<u64> {
+    for _ in 0..10 {
+        let value: u64;
+        // darn r4, 1: 64 conditioned bits; all ones is a failure.
+        // SAFETY: changes r4 only.
+        unsafe { asm!(".long 0x7c8105e6", out("4") value, options(nomem, nostack)) };
+        if value != u64::MAX {
+            return Some(value);
+        }
+    }
+    None
 }

@@ -16,3 +16,16 @@ pub const EARLY: u64 = SF | HV;
 
 /// What Pinion runs with: 64-bit, hypervisor, translation and interrupts off.
 pub const HOST: u64 = SF | HV | ME | RI;
+
+/// Vector instructions.
+pub const VEC: u64 = 1 << 25;
+/// Vector-scalar instructions.
+pub const VSX: u64 = 1 << 23;
+/// The interrupted code ran in problem state.
+pub const PR: u64 = 1 << 14;
+/// Floating-point instructions.
+pub const FP: u64 = 1 << 13;
+/// Translation of instruction and data addresses.
+pub const IR_DR: u64 = 0x30;
+/// Little-endian.
+pub const LE: u64 = 1;

@@ -9,8 +9,26 @@ pub const DSISR: u32 = 18;
 pub const DPDES: u32 = 176;
 /// Completed-instruction breakpoint.
 pub const CIABR: u32 = 187;
+/// Process identity.
+pub const PIDR: u32 = 48;
+/// Program priority.
+pub const PPR: u32 = 896;
+/// What a partition may use (POWER8 and later).
+pub const HFSCR: u32 = 190;
+/// Which authority bits a partition may change.
+pub const AMOR: u32 = 349;
+/// A guest's real address that was not mapped (POWER9 and later).
+pub const ASDR: u32 = 816;
 /// Data watchpoint 0: what it watches.
 pub const DAWRX0: u32 = 188;
+/// What data watchpoint 0 looks for.
+pub const DAWR0: u32 = 180;
+/// Data watchpoint 1 (POWER10 and later).
+pub const DAWR1: u32 = 181;
+/// What it watches.
+pub const DAWRX1: u32 = 189;
+/// Processor compatibility: what of a newer architecture is switched off.
+pub const PCR: u32 = 338;
 /// Performance monitor control 0.
 pub const MMCR0: u32 = 795;
 /// All counters are frozen.

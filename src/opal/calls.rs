@@ -307,15 +307,17 @@ impl<R: RawOpal, W: Waiter> Opal<R, W> {
         }
     }
 
-    /// Makes all threads take interrupts big-endian (HILE = 0). All other
-    /// threads must be in firmware.
+    /// Makes all threads take interrupts big-endian (HILE = 0), and, where
+    /// `radix`, translate by radix trees (POWER9 and later: HID0, which only
+    /// firmware changes). All other threads must be in firmware.
     ///
     /// # Errors
     /// What firmware says.
-    pub fn set_big_endian_interrupts(&self) -> Result<(), OpalError> {
-        // OPAL_REINIT_CPUS_HILE_BE
+    pub fn set_thread_modes(&self, radix: bool) -> Result<(), OpalError> {
+        // OPAL_REINIT_CPUS_HILE_BE, OPAL_REINIT_CPUS_MMU_RADIX
+        let flags = if radix { 1 | 1 << 3 } else { 1 };
         // SAFETY: no pointers.
-        unsafe { self.retried(Token::ReinitCpus, &[1]) }.map(drop)
+        unsafe { self.retried(Token::ReinitCpus, &[flags]) }.map(drop)
     }
 
     /// Serves a hypervisor maintenance interrupt on the calling thread; returns

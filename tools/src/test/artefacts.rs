@@ -21,6 +21,7 @@ pub struct Artefacts {
     /// they are not to be had.
     pub linux: Result<Linux, String>,
     flash: Option<PathBuf>,
+    probe: Option<PathBuf>,
     trampoline: Option<Trampoline>,
 }
 
@@ -53,6 +54,11 @@ impl Artefacts {
         } else {
             None
         };
+        let probe = if any(&|case| case.settings.initrd.as_deref() == Some("probe")) {
+            Some(image::build::cargo(workspace, "pinion-probe", "probe")?)
+        } else {
+            None
+        };
         let linux = if any(&|case| case.settings.kernel == Some(Kernel::Linux)) {
             kexec::make(workspace).map_err(|error| format!("{error:#}"))
         } else {
@@ -62,6 +68,7 @@ impl Artefacts {
             image: workspace.image().to_path_buf(),
             linux,
             flash,
+            probe,
             trampoline,
         })
     }
@@ -85,6 +92,11 @@ impl Artefacts {
         };
         let bytes = trampoline.with_image(&image::read(&self.image)?, tree.as_deref(), entry)?;
         trampoline::write(folder, &bytes)
+    }
+
+    /// The partition that tests what Pinion does to it.
+    pub fn probe(&self) -> Result<PathBuf> {
+        self.probe.clone().context("the probe was not built")
     }
 
     /// A copy of the flash image for one machine, which may write to it.

@@ -208,6 +208,7 @@ fn setting(
             Ok(linux) => Some(linux.initrd.clone()),
             Err(why) => return Ok(Err(why.clone())),
         },
+        Some("probe") => Some(artefacts.probe()?),
         other => other.map(PathBuf::from),
     };
     setting.flash = match wanted.drive {

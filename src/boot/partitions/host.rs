@@ -1,0 +1,138 @@
+//! The machine behind a partition's calls.
+
+use super::{Activity, Partition, Slot, kick};
+use crate::addr::GuestAddr;
+use crate::cpu::guest::{Vcpu, lpcr};
+use crate::cpu::{self, msr};
+use crate::error;
+use crate::papr::icp::Icp;
+use crate::papr::{self};
+use crate::processor::Generation;
+use core::sync::atomic::Ordering;
+
+/// A vCPU that calls.
+pub(super) struct Caller<'a> {
+    pub(super) partition: &'a Partition,
+    pub(super) this: usize,
+    /// LPCR of the vCPU that calls.
+    pub(super) lpcr: &'a mut u64,
+}
+
+impl Caller<'_> {
+    fn slot(&self, vcpu: u64) -> Option<&Slot> {
+        self.partition.slots.get(usize::try_from(vcpu).ok()?)
+    }
+
+    /// For the vCPU that calls, and for those that are started later: kernels
+    /// ask before they start any.
+    fn set_lpcr(&mut self, bits: u64, on: bool) {
+        let change = |value: u64| if on { value | bits } else { value & !bits };
+        *self.lpcr = change(*self.lpcr);
+        let partition = &self.partition.lpcr;
+        partition.store(change(partition.load(Ordering::Relaxed)), Ordering::Relaxed);
+    }
+}
+
+impl papr::Host for Caller<'_> {
+    fn read(&self, from: GuestAddr, to: &mut [u8]) -> bool {
+        self.partition.memory.read(from, to)
+    }
+
+    fn write(&mut self, to: GuestAddr, bytes: &[u8]) -> bool {
+        self.partition.memory.write(to, bytes)
+    }
+
+    fn put_terminal(&mut self, bytes: &[u8]) -> bool {
+        self.partition.say(bytes);
+        true
+    }
+
+    fn get_terminal(&mut self, to: &mut [u8]) -> usize {
+        self.partition.terminal.lock().read(to)
+    }
+
+    fn set_process_table(&mut self, entry: u64) {
+        self.partition.memory.set_process_table(entry);
+    }
+
+    fn set_little_endian(&mut self, on: bool) {
+        self.set_lpcr(lpcr::ILE, on);
+    }
+
+    fn set_relocation(&mut self, on: bool) -> bool {
+        // On POWER9 AIL would relocate Pinion's own interrupts too; POWER10 has
+        // LPCR[HAIL] for those, which stays 0.
+        if on && Generation::of_pvr(cpu::pvr()) == Some(Generation::Power9) {
+            return false;
+        }
+        self.set_lpcr(lpcr::AIL, on);
+        true
+    }
+
+    fn random(&mut self) -> Option<u64> {
+        cpu::random()
+    }
+
+    fn vcpus(&self) -> u64 {
+        self.partition.slots.len() as u64
+    }
+
+    fn this(&self) -> u64 {
+        self.this as u64
+    }
+
+    fn prod(&mut self, vcpu: u64) {
+        if let Some(slot) = self.slot(vcpu) {
+            slot.prodded.store(true, Ordering::Release);
+            kick(slot.thread);
+        }
+    }
+
+    fn with_icp(&mut self, vcpu: u64, act: &mut dyn FnMut(&mut Icp)) -> Option<()> {
+        let slot = self.slot(vcpu)?;
+        let pending = {
+            let mut icp = slot.icp.lock();
+            act(&mut icp);
+            icp.is_pending()
+        };
+        if pending {
+            kick(slot.thread);
+        }
+        Some(())
+    }
+
+    fn is_stopped(&self, vcpu: u64) -> Option<bool> {
+        self.slot(vcpu)
+            .map(|slot| slot.activity() == Activity::Stopped)
+    }
+
+    fn start(&mut self, vcpu: u64, at: GuestAddr, r3: u64) -> bool {
+        let lpcr = self.partition.lpcr.load(Ordering::Relaxed);
+        let Some(slot) = self.slot(vcpu) else {
+            return false;
+        };
+        if slot.activity() != Activity::Stopped {
+            return false;
+        }
+        // SAFETY: a stopped vCPU is touched by whoever starts it; two that start
+        // the same one are of the same partition, whose harm it is alone: the
+        // fields are numbers.
+        unsafe {
+            let vcpu = slot.vcpu.get();
+            vcpu.write(Vcpu::new(self.partition.lpid, lpcr, at.get()));
+            (*vcpu).gpr[3] = r3;
+            (*vcpu).msr = msr::SF | msr::ME;
+        }
+        slot.set_activity(Activity::Runs);
+        kick(slot.thread);
+        true
+    }
+
+    fn time(&mut self) -> Option<(u64, u32)> {
+        None
+    }
+
+    fn last_words(&mut self, text: &str) {
+        error!("partition {}: {text}", self.partition.name);
+    }
+}

@@ -1,0 +1,239 @@
+//! Memory of partitions: blocks of the machine's, the tree that leads to them,
+//! and the partition table.
+
+use crate::addr::{GuestAddr, HostAddr};
+use crate::boot::runtime;
+use crate::cpu;
+use crate::memory::frames::{Block, FrameError};
+use crate::memory::radix::{Kind, RadixError, RadixTree, partition_entry, table_register};
+use crate::seam::{TableFrames, TableMemory};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
+use spin::{Mutex, MutexGuard, Once};
+use thiserror::Error;
+
+/// Tables that processors walk, in the machine's memory.
+struct Tables;
+
+impl TableMemory for Tables {
+    fn load(&self, table: HostAddr, index: usize) -> u64 {
+        // SAFETY: the seam passes only tables from `allocate` below, and indices
+        // inside of them. Processors read them too, hence volatile.
+        unsafe { (table.get() as *const u64).add(index).read_volatile() }
+    }
+    fn store(&self, table: HostAddr, index: usize, value: u64) {
+        // SAFETY: as above.
+        unsafe { (table.get() as *mut u64).add(index).write_volatile(value) }
+    }
+    fn barrier(&self) {
+        crate::mmio::full_barrier();
+    }
+}
+
+/// Frames that trees gave up, by size: an allocator's block comes back only as
+/// the block that it was.
+static TABLE_BLOCKS: Once<Mutex<Vec<Block>>> = Once::new();
+
+fn table_blocks() -> MutexGuard<'static, Vec<Block>> {
+    TABLE_BLOCKS.call_once(Mutex::default).lock()
+}
+
+impl TableFrames for Tables {
+    fn allocate(&self, shift: u32) -> Option<HostAddr> {
+        let block = runtime::allocate(shift, None).ok()?;
+        let start = block.start();
+        table_blocks().push(block);
+        Some(start)
+    }
+    fn free(&self, frame: HostAddr, shift: u32) {
+        let mut blocks = table_blocks();
+        let place = blocks
+            .iter()
+            .position(|block| block.start() == frame && block.shift() == shift);
+        if let Some(place) = place {
+            give_back(blocks.swap_remove(place));
+        }
+    }
+}
+
+/// Only a mistake inside Pinion makes the allocator refuse.
+fn give_back(block: Block) {
+    if let Err(error) = runtime::free(block) {
+        crate::error!("{error}");
+    }
+}
+
+/// Base-2 logarithm of the partition table's size: 4096 partitions.
+const TABLE_SHIFT: u32 = 16;
+
+static TABLE: Once<HostAddr> = Once::new();
+
+/// PTCR's value; makes the table if there is none yet.
+///
+/// # Errors
+/// No memory for it.
+pub fn partition_table() -> Result<u64, FrameError> {
+    let table = TABLE.try_call_once(|| {
+        let table = runtime::allocate(TABLE_SHIFT, None)?.leak();
+        Tables.clear(table, 0, 1 << (TABLE_SHIFT - 3));
+        Tables.barrier();
+        Ok(table)
+    })?;
+    Ok(table_register(*table, TABLE_SHIFT))
+}
+
+/// Sets one of the two doublewords of a partition's entry.
+fn set_entry(lpid: u64, which: usize, value: u64) {
+    if let Some(&table) = TABLE.get() {
+        Tables.store(table, 2 * lpid as usize + which, value);
+        Tables.barrier();
+        cpu::guest::forget_translations(lpid);
+    }
+}
+
+/// A partition's memory.
+pub struct Memory {
+    lpid: u64,
+    blocks: Vec<Block>,
+    /// `None` only while it is given back.
+    tree: Option<RadixTree>,
+    bytes: u64,
+}
+
+/// Why there is no memory for a partition.
+#[derive(Debug, Error)]
+pub enum NoMemory {
+    /// Not enough is free.
+    #[error("{0}")]
+    Frames(#[from] FrameError),
+    /// The tree.
+    #[error("{0}")]
+    Tree(#[from] RadixError),
+}
+
+/// Smallest block of a partition's memory: a leaf of 2 MiB.
+const SMALLEST: u32 = 21;
+
+impl Memory {
+    /// `bytes` of zeroed memory from address 0 on, in the fewest blocks; a
+    /// multiple of 2 MiB.
+    ///
+    /// # Errors
+    /// Not enough memory; nothing is kept.
+    pub fn new(lpid: u64, bytes: u64) -> Result<Self, NoMemory> {
+        let mut memory = Self {
+            lpid,
+            blocks: Vec::new(),
+            tree: Some(RadixTree::new(&Tables)?),
+            bytes: 0,
+        };
+        let mut largest = crate::memory::frames::MAX_SHIFT;
+        while memory.bytes < bytes {
+            let fits = (bytes - memory.bytes).ilog2().min(largest);
+            match runtime::allocate(fits, None) {
+                Ok(block) => memory.add(block)?,
+                Err(FrameError::OutOfMemory(_)) if fits > SMALLEST => largest = fits - 1,
+                // Dropping it gives all back.
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let Some(tree) = &memory.tree else {
+            return Ok(memory);
+        };
+        let [first, second] = partition_entry(tree.root());
+        set_entry(lpid, 1, second);
+        set_entry(lpid, 0, first);
+        Ok(memory)
+    }
+
+    fn add(&mut self, block: Block) -> Result<(), NoMemory> {
+        let (host, bytes) = (block.start(), block.size());
+        self.blocks.push(block);
+        let guest = GuestAddr::new(self.bytes);
+        if let Some(tree) = &mut self.tree {
+            tree.map(&Tables, (guest, host, bytes), Kind::Memory)?;
+        }
+        self.bytes += bytes;
+        // SAFETY: the block is this partition's, which does not run yet.
+        unsafe { cpu::clear_memory(host, bytes) };
+        Ok(())
+    }
+
+    /// Bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Sets the entry of its process table.
+    pub fn set_process_table(&self, entry: u64) {
+        set_entry(self.lpid, 1, entry);
+    }
+
+    /// Calls `act` for each contiguous piece of the range; `false`, without a
+    /// call, if not all of it is memory of the partition.
+    fn each(&self, at: GuestAddr, count: usize, mut act: impl FnMut(u64, usize, usize)) -> bool {
+        let Some(end) = at.get().checked_add(count as u64) else {
+            return false;
+        };
+        if end > self.bytes {
+            return false;
+        }
+        let (mut start, mut done) = (0, 0);
+        for block in &self.blocks {
+            let next = start + block.size();
+            let from = at.get() + done as u64;
+            if from < next && done < count {
+                let inside = from - start;
+                let size = (block.size() - inside).min((count - done) as u64) as usize;
+                act(block.start().get() + inside, done, size);
+                done += size;
+            }
+            start = next;
+        }
+        true
+    }
+
+    /// Copies memory of the partition out; `false` if not all of it is memory.
+    pub fn read(&self, at: GuestAddr, to: &mut [u8]) -> bool {
+        let base = to.as_mut_ptr();
+        self.each(at, to.len(), |host, offset, size| {
+            // SAFETY: `each` stays inside the partition's blocks and `to`. The
+            // partition may write meanwhile: what is read is an allegation,
+            // whatever it is.
+            unsafe { core::ptr::copy_nonoverlapping(host as *const u8, base.add(offset), size) }
+        })
+    }
+
+    /// Copies into the partition's memory; `false` if not all of it is memory.
+    pub fn write(&self, at: GuestAddr, bytes: &[u8]) -> bool {
+        self.each(at, bytes.len(), |host, offset, size| {
+            let from = bytes[offset..].as_ptr();
+            // SAFETY: as in `read`; no Rust object is in a partition's memory.
+            unsafe { core::ptr::copy_nonoverlapping(from, host as *mut u8, size) }
+        })
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // Nothing leads to the memory any more before it is somebody else's.
+        set_entry(self.lpid, 0, 0);
+        set_entry(self.lpid, 1, 0);
+        if let Some(tree) = self.tree.take() {
+            tree.release(&Tables);
+        }
+        for block in self.blocks.drain(..) {
+            // SAFETY: no vCPU of the partition runs, and nothing leads here.
+            unsafe { cpu::clear_memory(block.start(), block.size()) };
+            give_back(block);
+        }
+    }
+}
+
+/// LPIDs given out so far: one is not used again before all were.
+static LPIDS: AtomicU64 = AtomicU64::new(0);
+
+/// An LPID for a new partition, 1 to 4095.
+pub fn new_lpid() -> u64 {
+    LPIDS.fetch_add(1, Ordering::Relaxed) % 4095 + 1
+}

@@ -1,0 +1,232 @@
+//! vCPUs on their threads.
+
+use super::host::Caller;
+use super::partitions;
+use super::{Activity, Partition, Slot, State, TABLE};
+use crate::boot::{events, runtime};
+use crate::cpu::guest::{self, Exit, Vcpu};
+use crate::cpu::{self, Area, msr};
+use crate::error;
+use crate::papr::{self, Next};
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+
+/// A vCPU runs for so long before others have their turn: 10 ms.
+fn slice() -> u64 {
+    cpu::timebase_hz() / 100
+}
+
+/// The Nth vCPU that belongs to this thread.
+fn nth(thread: &Area, n: usize) -> Option<(Arc<Partition>, usize)> {
+    let started = partitions();
+    let all = started.iter().flat_map(|partition| {
+        let slots = partition.slots.iter().enumerate();
+        slots
+            .filter(|(_, slot)| slot.thread.index() == thread.index())
+            .map(move |(index, _)| (partition, index))
+    });
+    all.map(|(partition, index)| (Arc::clone(partition), index))
+        .nth(n)
+}
+
+/// What a turn has found.
+pub struct Turn {
+    /// vCPUs of this thread, of partitions that run.
+    pub vcpus: usize,
+    /// Ticks until one of them wants to run: 0 if one does now.
+    pub sleep: u64,
+}
+
+/// Gives each vCPU of this thread its time, `slices` at most.
+pub fn turn(thread: &'static Area, slices: u64) -> Turn {
+    let mut found = Turn {
+        vcpus: 0,
+        sleep: cpu::timebase_hz(),
+    };
+    let mut n = 0;
+    while let Some((partition, index)) = nth(thread, n) {
+        n += 1;
+        let Some(slot) = partition.slots.get(index) else {
+            continue;
+        };
+        if partition.state() != State::Runs {
+            release(slot);
+            continue;
+        }
+        found.vcpus += 1;
+        if is_ready(slot) {
+            prepare_thread();
+            run(&partition, index, slot, slice() * slices);
+        }
+        found.sleep = found.sleep.min(wants_in(slot));
+    }
+    found
+}
+
+/// Work of a thread that has vCPUs.
+pub(super) fn worker(thread: &'static Area) {
+    loop {
+        let found = turn(thread, 1);
+        if found.vcpus == 0 {
+            guest::unload();
+            return;
+        }
+        if found.sleep > 0 {
+            cpu::idle::sleep(found.sleep);
+            cpu::idle::doorbell_barrier();
+        }
+    }
+}
+
+fn prepare_thread() {
+    // SAFETY: the table was made before any partition, and stays.
+    unsafe { guest::prepare_thread(TABLE.load(Ordering::Acquire)) };
+}
+
+/// Nothing of the vCPU stays on the thread.
+fn release(slot: &Slot) {
+    if guest::loaded() == slot.vcpu.get() {
+        guest::unload();
+    }
+    slot.released.store(true, Ordering::Release);
+}
+
+/// Whether it would run; one that waits is woken by what it waits for.
+fn is_ready(slot: &Slot) -> bool {
+    match slot.activity() {
+        Activity::Runs => true,
+        Activity::Stopped => false,
+        Activity::Ceded => {
+            let woken = slot.prodded.swap(false, Ordering::AcqRel) || wants_in(slot) == 0;
+            if woken {
+                slot.set_activity(Activity::Runs);
+            }
+            woken
+        }
+    }
+}
+
+/// Ticks until it wants to run; far away if it is stopped.
+fn wants_in(slot: &Slot) -> u64 {
+    match slot.activity() {
+        Activity::Runs => 0,
+        Activity::Stopped => u64::MAX,
+        Activity::Ceded => {
+            if slot.icp.lock().is_pending() || slot.prodded.load(Ordering::Acquire) {
+                return 0;
+            }
+            // SAFETY: this thread's own vCPU, which does not run.
+            let left = unsafe { (*slot.vcpu.get()).decrementer() };
+            left.max(0).unsigned_abs()
+        }
+    }
+}
+
+/// LPCR\[MER\]: an external interrupt exits as soon as the partition takes one.
+const MEDIATED: u64 = 1 << 11;
+
+/// SRR1 of a program interrupt: illegal, privileged.
+const ILLEGAL: u64 = 0x8_0000;
+const PRIVILEGED: u64 = 0x4_0000;
+
+fn run(partition: &Partition, index: usize, slot: &Slot, ticks: u64) {
+    let end = cpu::timebase() + ticks;
+    while partition.state() == State::Runs && slot.activity() == Activity::Runs {
+        let left = end.wrapping_sub(cpu::timebase()) as i64;
+        if left <= 0 {
+            return;
+        }
+        // SAFETY: this thread's own vCPU; nobody else touches it while it runs.
+        let vcpu = unsafe { &mut *slot.vcpu.get() };
+        vcpu.lpcr &= !MEDIATED;
+        if slot.icp.lock().is_pending() {
+            if vcpu.takes_external() {
+                vcpu.interrupt(0x500, 0);
+            } else {
+                vcpu.lpcr |= MEDIATED;
+                // QEMU has no MER, but keeps a doorbell until EE=1.
+                if runtime::machine().is_some_and(|machine| machine.is_emulated) {
+                    cpu::threads::ring_doorbell(slot.thread);
+                }
+            }
+        }
+        // SAFETY: the thread is prepared; the partition's memory and entry stay
+        // until the slot is released.
+        let exit = unsafe { guest::run(vcpu, left.unsigned_abs()) };
+        if handle(partition, index, slot, vcpu, exit) {
+            return;
+        }
+    }
+}
+
+/// Deals with an exit; `true` if the thread has something else to do first.
+fn handle(partition: &Partition, index: usize, slot: &Slot, vcpu: &mut Vcpu, exit: Exit) -> bool {
+    match exit {
+        Exit::Call if vcpu.msr & msr::PR != 0 => {
+            // A process must not: its kernel is told.
+            vcpu.nip -= 4;
+            vcpu.interrupt(0x700, PRIVILEGED);
+        }
+        Exit::Call => return call(partition, index, slot, vcpu),
+        Exit::Timer => return true,
+        Exit::External | Exit::Doorbell => {
+            cpu::idle::take_interrupts();
+            return slot.thread.index() == 0;
+        }
+        Exit::Maintenance => events::maintenance(),
+        Exit::Data {
+            status, effective, ..
+        } => {
+            vcpu.dar = effective;
+            // No translation, and whether it was a store.
+            vcpu.dsisr = 0x4000_0000 | status & 0x0200_0000;
+            vcpu.interrupt(0x300, 0);
+        }
+        Exit::Instruction { .. } => vcpu.interrupt(0x400, 0x4000_0000),
+        Exit::Emulation { .. } | Exit::Facility(_) => vcpu.interrupt(0x700, ILLEGAL),
+        Exit::MachineCheck | Exit::SystemReset => {
+            assert!(
+                vcpu.msr & msr::HV == 0,
+                "{exit:?} on the way into or out of a partition"
+            );
+            fail(partition, vcpu, exit);
+        }
+        Exit::Other(_) => fail(partition, vcpu, exit),
+    }
+    false
+}
+
+fn call(partition: &Partition, index: usize, slot: &Slot, vcpu: &mut Vcpu) -> bool {
+    let mut caller = Caller {
+        partition,
+        this: index,
+        lpcr: &mut vcpu.lpcr,
+    };
+    match papr::call(&mut vcpu.gpr, &mut caller) {
+        Next::Resume => return false,
+        Next::Yield => {}
+        Next::Cede => {
+            vcpu.msr |= msr::EE;
+            slot.set_activity(Activity::Ceded);
+        }
+        Next::Stop => slot.set_activity(Activity::Stopped),
+        Next::PowerOff => partition.end(State::Off),
+        Next::Reboot => partition.end(State::Reboots),
+        Next::Failed => partition.end(State::Failed),
+    }
+    true
+}
+
+fn fail(partition: &Partition, vcpu: &Vcpu, exit: Exit) {
+    error!(
+        "partition {}: {exit:?} at {:#x}, msr {:#x}",
+        partition.name, vcpu.nip, vcpu.msr
+    );
+    partition.end(State::Failed);
+}
+
+/// A hypervisor call on its way in; see `cpu::guest::switch`.
+#[unsafe(no_mangle)]
+extern "C" fn pinion_hcall(vcpu: &mut Vcpu) -> u64 {
+    u64::from(vcpu.msr & msr::PR != 0 || !papr::quick(&mut vcpu.gpr))
+}

@@ -1,0 +1,228 @@
+//! Running a partition's vCPU on this thread (POWER9 and later, radix).
+//!
+//! Two paths lead out of a partition. A hypervisor call that needs nothing but
+//! memory is answered with the partition's translation still in place
+//! (`pinion_hcall`); everything else is a full exit, which gives the thread back
+//! to Pinion: LPID 0, its LPCR, no counter or timer of the partition's.
+//!
+//! Registers that Pinion does not use, floating-point and vector ones first of
+//! all, stay in the thread until another vCPU takes it. They never leak: the
+//! next vCPU's are loaded as a whole.
+
+mod state;
+mod switch;
+
+pub use state::{Debug, Vcpu, Vectors};
+
+use super::{Area, spr};
+use crate::{mfspr, mtspr};
+use core::arch::asm;
+use core::ptr;
+use core::sync::atomic::Ordering;
+
+/// LPCR of a partition (Power ISA 3.0B, book III, 2.2).
+pub mod lpcr {
+    /// Interrupts come little-endian.
+    pub const ILE: u64 = 1 << 25;
+    /// Interrupts come with translation on.
+    pub const AIL: u64 = 3 << 23;
+    /// Default prefetch depth 4.
+    const DPFD: u64 = 4 << 52;
+    /// The process table is the partition's.
+    const UPRT: u64 = 1 << 22;
+    /// Radix translation of the host's part.
+    const HR: u64 = 1 << 20;
+    /// The partition may invalidate translations of its own.
+    const GTSE: u64 = 1 << 10;
+    /// The decrementers have more than 32 bits.
+    const LD: u64 = 1 << 17;
+    /// The vCPU is on line.
+    const ONL: u64 = 1 << 18;
+    /// No hypervisor virtualization interrupt while Pinion runs with it.
+    const HEIC: u64 = 1 << 4;
+    /// Hypervisor virtualization interrupts are enabled.
+    const HVICE: u64 = 1 << 1;
+    /// Hypervisor decrementer interrupts are enabled.
+    const HDICE: u64 = 1;
+
+    /// What every partition starts with. VPM and EVIRT are off: a partition's
+    /// own faults are its own.
+    pub const START: u64 = DPFD | UPRT | HR | GTSE | LD | ONL | HEIC | HVICE | HDICE;
+}
+
+/// HFSCR: everything but transactional memory (bit 5), which no kernel is told
+/// to have, and directed privileged doorbells (bit 10), which would reach other
+/// partitions' threads of the same core.
+const FACILITIES: u64 = 0x00ff_ffff_ffff_ffff & !(1 << 5) & !(1 << 10);
+
+/// Why a vCPU does not run any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It made a hypervisor call: number in r3.
+    Call,
+    /// Its time is over.
+    Timer,
+    /// An interrupt for Pinion is pending.
+    External,
+    /// A doorbell from another thread.
+    Doorbell,
+    /// Firmware has to look after the processor.
+    Maintenance,
+    /// It accessed what it does not have: its real address, and HDSISR.
+    Data {
+        /// The address, as the partition sees memory.
+        address: u64,
+        /// The status.
+        status: u64,
+        /// Its effective address.
+        effective: u64,
+    },
+    /// It executed from what it does not have: its real address.
+    Instruction {
+        /// The address, as the partition sees memory.
+        address: u64,
+    },
+    /// An instruction that is illegal, or not a partition's.
+    Emulation {
+        /// The instruction.
+        instruction: u32,
+    },
+    /// A facility that it may not use; its number.
+    Facility(u8),
+    /// A machine check.
+    MachineCheck,
+    /// Somebody calls for help.
+    SystemReset,
+    /// A vector that is not expected.
+    Other(u64),
+}
+
+/// Address of `guest_exit`, for a thread's area.
+pub(super) fn exit_address() -> u64 {
+    switch::guest_exit as *const () as u64
+}
+
+/// Makes the running thread fit for partitions: where the partition table lies,
+/// and which authority bits they may change.
+///
+/// # Safety
+/// The table is naturally aligned, stays for ever, and its entry 0 is Pinion's.
+pub unsafe fn prepare_thread(table_register: u64) {
+    // SAFETY: the caller answers for the table; nothing is translated by it
+    // until a vCPU is entered.
+    unsafe {
+        mtspr!(spr::PTCR, table_register);
+        mtspr!(spr::AMOR, u64::MAX);
+        mtspr!(spr::PIDR, 0u64);
+        mtspr!(spr::PCR, 0u64);
+        asm!("isync", options(nostack));
+    }
+}
+
+/// Forgets every translation of a partition, on all threads: behind a change of
+/// its entry in the partition table or of its tree (Power ISA 3.0B, book III,
+/// 5.10.1: ptesync, tlbie, eieio, tlbsync, ptesync).
+pub fn forget_translations(lpid: u64) {
+    // IS = 2: all of a partition.
+    let all = 2u64 << 10;
+    // SAFETY: a translation that is forgotten is looked up again. The words are
+    // tlbie RB=r4, RS=r5, RIC=2, R=1, with PRS=0 and PRS=1.
+    unsafe {
+        asm!(
+            "ptesync",
+            ".long 0x7c000264 | 5 << 21 | 2 << 18 | 1 << 16 | 4 << 11",
+            ".long 0x7c000264 | 5 << 21 | 2 << 18 | 1 << 17 | 1 << 16 | 4 << 11",
+            "eieio",
+            "tlbsync",
+            "ptesync",
+            in("4") all,
+            in("5") lpid,
+            options(nostack)
+        );
+    }
+}
+
+/// Runs a vCPU on this thread for at most `ticks` of the timebase, which are 1
+/// or more.
+///
+/// # Safety
+/// The thread is prepared. The vCPU's partition has its entry in the partition
+/// table, leading to a tree over memory that is the partition's; the vCPU runs
+/// nowhere else, and stays where it is until [`unload`] on this thread.
+pub unsafe fn run(vcpu: *mut Vcpu, ticks: u64) -> Exit {
+    let area = super::area();
+    if area.loaded.load(Ordering::Relaxed) != vcpu as u64 {
+        // SAFETY: handed on to the caller.
+        unsafe { load(area, vcpu) };
+    }
+    // SAFETY: as the contract of `guest_enter` asks for.
+    let vector = unsafe { switch::guest_enter(vcpu, area, ticks.max(1)) };
+    match vector {
+        0xc00 => Exit::Call,
+        0x980 => Exit::Timer,
+        0x500 | 0xea0 => Exit::External,
+        0xe80 => Exit::Doorbell,
+        0xe60 => Exit::Maintenance,
+        // Bits 12 to 51 of the address are in ASDR, the rest in HDAR.
+        0xe00 => {
+            let effective = mfspr!(spr::HDAR);
+            Exit::Data {
+                address: mfspr!(spr::ASDR) & PAGES | effective & !PAGES,
+                status: mfspr!(spr::HDSISR),
+                effective,
+            }
+        }
+        0xe20 => Exit::Instruction {
+            address: mfspr!(spr::ASDR) & PAGES,
+        },
+        0xe40 => Exit::Emulation {
+            instruction: mfspr!(spr::HEIR) as u32,
+        },
+        0xf80 => Exit::Facility((mfspr!(spr::HFSCR) >> 56) as u8),
+        0x200 => Exit::MachineCheck,
+        0x100 => Exit::SystemReset,
+        other => Exit::Other(other),
+    }
+}
+
+/// The page of an address, below the 2^52 that a tree has.
+const PAGES: u64 = 0x000f_ffff_ffff_f000;
+
+/// Makes the thread a vCPU's.
+///
+/// # Safety
+/// As [`run`].
+unsafe fn load(area: &Area, vcpu: *mut Vcpu) {
+    unload();
+    // SAFETY: the caller answers for the vCPU, and HFSCR governs partitions
+    // only.
+    unsafe {
+        (*vcpu).load_lazy();
+        mtspr!(spr::HFSCR, FACILITIES);
+    }
+    area.loaded.store(vcpu as u64, Ordering::Relaxed);
+}
+
+/// Takes what this thread has of a vCPU's registers back into it.
+pub fn unload() {
+    let area = super::area();
+    let vcpu = area.loaded.swap(0, Ordering::Relaxed) as *mut Vcpu;
+    if vcpu.is_null() {
+        return;
+    }
+    // SAFETY: `run`'s caller keeps a vCPU in place while it is loaded.
+    unsafe {
+        (*vcpu).store_lazy();
+        // A radix partition may have filled segment entries all the same.
+        asm!("slbmte {0}, {0}", "slbmte {0}, {1}", "slbmte {0}, {2}", "slbmte {0}, {3}",
+            in(reg) 0u64, in(reg) 1u64, in(reg) 2u64, in(reg) 3u64, options(nostack));
+        // No breakpoint of a partition's stays.
+        mtspr!(spr::CIABR, 0u64);
+        mtspr!(spr::DAWRX0, 0u64);
+    }
+}
+
+/// The vCPU that this thread has loaded.
+pub fn loaded() -> *mut Vcpu {
+    ptr::with_exposed_provenance_mut(super::area().loaded.load(Ordering::Relaxed) as usize)
+}

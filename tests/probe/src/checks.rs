@@ -1,0 +1,359 @@
+//! What must hold.
+
+use crate::call::{
+    CEDE, CPPR, GET_TERM_CHAR, NOTHING, PROD, PUT_TERM_CHAR, RANDOM, hypervisor, rtas,
+};
+use crate::vectors::{expected_registers, load, registers, store, timebase};
+use crate::{get, println, set};
+use core::arch::asm;
+
+type Check = fn() -> Result<(), &'static str>;
+
+const CHECKS: &[(&str, Check)] = &[
+    ("calls", calls),
+    ("registers", general_registers),
+    ("vectors", vector_registers),
+    ("specials", special_registers),
+    ("timebase", time_goes_on),
+    ("decrementer", decrementer),
+    ("cede", cede),
+    ("prod", prod),
+    ("traps", traps),
+    ("wild", wild),
+    ("problem-state", problem_state),
+    ("rtas", run_time_services),
+    ("random-calls", random_calls),
+];
+
+/// Runs all; returns how many failed.
+pub fn run() -> usize {
+    let mut failed = 0;
+    for (name, check) in CHECKS {
+        match check() {
+            Ok(()) => println!("probe: ok    {name}"),
+            Err(why) => {
+                failed += 1;
+                println!("probe: FAIL  {name}: {why}");
+            }
+        }
+    }
+    failed
+}
+
+fn want(holds: bool, otherwise: &'static str) -> Result<(), &'static str> {
+    if holds { Ok(()) } else { Err(otherwise) }
+}
+
+/// Ticks in a millisecond: 512 MHz on every machine.
+const MILLISECOND: u64 = 512_000;
+
+/// Lets the hypervisor take its time slices.
+fn spin(milliseconds: u64) {
+    let end = timebase() + milliseconds * MILLISECOND;
+    while timebase() < end {}
+}
+
+fn calls() -> Result<(), &'static str> {
+    want(
+        hypervisor(NOTHING, &[]).0 == -2,
+        "an unknown call is not refused with H_FUNCTION",
+    )?;
+    want(
+        hypervisor(PUT_TERM_CHAR, &[0, 17]).0 == -4,
+        "17 bytes are not refused",
+    )?;
+    want(
+        hypervisor(PUT_TERM_CHAR, &[5, 1]).0 == -4,
+        "a terminal that is not there is not refused",
+    )?;
+    let (status, [count, first, second]) = hypervisor(GET_TERM_CHAR, &[0]);
+    want(
+        status == 0 && count == 0 && first == 0 && second == 0,
+        "something was typed",
+    )?;
+    let (one, [a, ..]) = hypervisor(RANDOM, &[]);
+    let (other, [b, ..]) = hypervisor(RANDOM, &[]);
+    want(one == 0 && other == 0 && a != b, "random numbers repeat")
+}
+
+fn general_registers() -> Result<(), &'static str> {
+    for token in [NOTHING, RANDOM, PROD] {
+        let found = registers(token);
+        want(
+            found[..21] == expected_registers(),
+            "a register that calls keep has changed",
+        )?;
+        want(
+            found[21] & 0x00ff_f000 == 0x0053_6000,
+            "a field of CR that calls keep has changed",
+        )?;
+        want(
+            found[22..] == [0; 4],
+            "something is left in r0, r11, r12 or CTR",
+        )?;
+    }
+    Ok(())
+}
+
+fn vector_registers() -> Result<(), &'static str> {
+    let mut pattern = [0u64; 128];
+    for round in 1..4u64 {
+        for (index, word) in pattern.iter_mut().enumerate() {
+            *word = (index as u64 + 1)
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .rotate_left(round as u32);
+        }
+        load(&pattern);
+        hypervisor(NOTHING, &[]);
+        hypervisor(RANDOM, &[]);
+        spin(25);
+        want(store() == pattern, "a vector-scalar register has changed")?;
+    }
+    Ok(())
+}
+
+macro_rules! specials {
+    ($($number:literal $value:literal,)*) => {
+        fn special_registers() -> Result<(), &'static str> {
+            $(set!($number, $value);)*
+            hypervisor(RANDOM, &[]);
+            spin(25);
+            hypervisor(NOTHING, &[]);
+            $(want(get!($number) == $value, concat!("SPR ", $number, " has changed"))?;)*
+            Ok(())
+        }
+    };
+}
+
+// SPRG0 and 1, TAR, DSCR, VRSAVE, AMR, PID, DAR, DSISR, SRR0 and 1, EBBHR,
+// EBBRR, PMC1, MMCR2, SDAR.
+specials! {
+    272 0x1111_2222_3333_4444, 273 0x5555_6666_7777_8888,
+    815 0x1234_5678_9abc_def0, 17 0x1ff, 256 0xdead_beef,
+    29 0x0f0f_0f0f_0f0f_0f0f, 48 0x123, 19 0xffff_0000_1234_5678, 18 0x4200_0000,
+    804 0xabcd_ef00, 805 0xfedc_ba98,
+    787 0x1234_5678, 797 0x7654_3210_7654_3210,
+}
+
+fn time_goes_on() -> Result<(), &'static str> {
+    let mut last = timebase();
+    for round in 0..2000u64 {
+        hypervisor(if round % 2 == 0 { NOTHING } else { RANDOM }, &[]);
+        let now = timebase();
+        want(now > last, "the timebase went back or stood still")?;
+        last = now;
+    }
+    Ok(())
+}
+
+/// What the vectors keep: vector, SRR0, SRR1, DAR, DSISR, timebase, count.
+fn last() -> [u64; 7] {
+    // SAFETY: `entry.s` has it at 0x1000, written by its vectors only.
+    core::array::from_fn(|index| unsafe { ((0x1000 + 8 * index) as *const u64).read_volatile() })
+}
+
+fn set_external(on: bool) {
+    // SAFETY: the vectors deal with whatever comes.
+    unsafe { asm!("mtmsrd {}, 1", in(reg) if on { 0x8000u64 } else { 0 }, options(nostack)) };
+}
+
+fn decrementer() -> Result<(), &'static str> {
+    for milliseconds in [1, 3, 15, 40] {
+        let count = last()[6];
+        let due = timebase() + milliseconds * MILLISECOND;
+        set!(22, milliseconds * MILLISECOND);
+        set_external(true);
+        while last()[6] == count && timebase() < due + 100 * MILLISECOND {}
+        set_external(false);
+        let [vector, .., when, _] = last();
+        want(vector == 0x900, "no decrementer interrupt came")?;
+        want(when >= due, "the decrementer came early")?;
+        want(
+            when < due + 2 * MILLISECOND,
+            "the decrementer came more than 2 ms late",
+        )?;
+    }
+    Ok(())
+}
+
+fn cede() -> Result<(), &'static str> {
+    let count = last()[6];
+    let due = timebase() + 30 * MILLISECOND;
+    set!(22, 30 * MILLISECOND);
+    let (status, _) = hypervisor(CEDE, &[]);
+    let now = timebase();
+    set_external(false);
+    want(status == 0, "H_CEDE fails")?;
+    want(now >= due, "H_CEDE returned before anything happened")?;
+    want(now < due + 30 * MILLISECOND, "H_CEDE overslept by 30 ms")?;
+    want(
+        last()[6] == count + 1 && last()[0] == 0x900,
+        "H_CEDE did not end with the decrementer's interrupt",
+    )
+}
+
+fn prod() -> Result<(), &'static str> {
+    want(
+        hypervisor(PROD, &[99]).0 == -4,
+        "a vCPU that is not there is not refused",
+    )?;
+    want(hypervisor(PROD, &[0]).0 == 0, "H_PROD fails")?;
+    let start = timebase();
+    set!(22, 500 * MILLISECOND);
+    hypervisor(CEDE, &[]);
+    set_external(false);
+    set!(22, 0x7fff_ffffu64);
+    want(
+        timebase() - start < 100 * MILLISECOND,
+        "a prod before H_CEDE is lost",
+    )?;
+    want(hypervisor(CPPR, &[0xff]).0 == 0, "H_CPPR fails")
+}
+
+/// Runs one instruction and returns the vector it led to.
+macro_rules! provoke {
+    ($word:literal) => {{
+        let count = last()[6];
+        // SAFETY: the instruction traps, and the vector leaves it out.
+        unsafe { asm!(concat!(".long ", $word), in("4") 0u64, options(nostack)) };
+        let found = last();
+        if found[6] == count { 0 } else { found[0] }
+    }};
+}
+
+fn traps() -> Result<(), &'static str> {
+    want(
+        provoke!("0x00000000") == 0x700,
+        "an illegal instruction does not trap",
+    )?;
+    want(provoke!("0x7fe00008") == 0x700, "a trap does not trap")?;
+    // hrfid, mtspr LPCR, mtspr HSRR0, mfspr PTCR: the hypervisor's.
+    want(provoke!("0x4c000224") == 0x700, "hrfid does not trap")?;
+    want(provoke!("0x7c9e4ba6") == 0x700, "mtspr LPCR does not trap")?;
+    want(provoke!("0x7c9a4ba6") == 0x700, "mtspr HSRR0 does not trap")?;
+    want(
+        provoke!("0x7c8092a6") != 0xe40,
+        "an interrupt of the hypervisor arrived",
+    )?;
+    let [_, _, status, ..] = last();
+    want(
+        status & (1 << 60) == 0,
+        "the partition sees hypervisor state",
+    )
+}
+
+fn wild() -> Result<(), &'static str> {
+    for address in [1u64 << 40, (1 << 52) - 8, 1 << 32] {
+        let count = last()[6];
+        // SAFETY: nothing is there: the vector leaves the load out.
+        unsafe { asm!("ld 4, 0({0})", in(reg) address, out("4") _, options(nostack)) };
+        let [vector, _, _, dar, dsisr, _, now] = last();
+        want(
+            now == count + 1 && vector == 0x300,
+            "a load from nowhere is no data storage interrupt",
+        )?;
+        want(dar == address, "DAR is not the address of the load")?;
+        want(dsisr & 0x0200_0000 == 0, "a load is told as a store")?;
+        // SAFETY: as above.
+        unsafe { asm!("std 4, 0({0})", in(reg) address, options(nostack)) };
+        want(last()[4] & 0x0200_0000 != 0, "a store is told as a load")?;
+    }
+    Ok(())
+}
+
+/// Where this partition has its process table, and its radix tree of two levels.
+const PROCESS_TABLE: u64 = 8 << 20;
+const ROOT: u64 = 9 << 20;
+const SECOND: u64 = ROOT + (64 << 10);
+
+/// Maps the first GiB to itself, for processes too.
+fn translate() -> Result<(), &'static str> {
+    let put = |at: u64, value: u64| {
+        // SAFETY: memory that this program uses for nothing else.
+        unsafe { (at as *mut u64).write_volatile(value) };
+    };
+    put(PROCESS_TABLE, 5 << 5 | 2 << 61 | ROOT | 13);
+    put(ROOT, 1 << 63 | SECOND | 9);
+    put(SECOND, 3 << 62 | 0x180 | 7);
+    set!(48, 0u64);
+    set!(29, 0u64);
+    let (status, _) = hypervisor(0x37c, &[0x1d, PROCESS_TABLE, 0, 4]);
+    // SAFETY: barriers.
+    unsafe { asm!("ptesync", "isync", options(nostack)) };
+    want(status == 0, "H_REGISTER_PROC_TBL fails")
+}
+
+fn problem_state() -> Result<(), &'static str> {
+    translate()?;
+    let count = last()[6];
+    // SAFETY: goes to problem state behind itself; the call traps, and the
+    // vector comes back in privileged state.
+    unsafe {
+        asm!(
+            "bcl 20, 31, 1f",
+            "1: mflr 4",
+            "addi 4, 4, 2f - 1b",
+            "mtspr 26, 4",
+            "mfmsr 4",
+            "ori 4, 4, 0x4000",
+            "mtspr 27, 4",
+            "li 3, 0x300",
+            "rfid",
+            "2: sc 1",
+            out("3") _, out("4") _, out("lr") _,
+            options(nostack)
+        );
+    }
+    let [vector, _, status, .., now] = last();
+    want(
+        now == count + 1 && vector == 0x700,
+        "a call from problem state is no program interrupt",
+    )?;
+    want(status & 0x4_0000 != 0, "it is not told as privileged")
+}
+
+fn run_time_services() -> Result<(), &'static str> {
+    let mut answer = [0];
+    rtas(0x7777, &[], &mut answer);
+    want(answer[0] as i32 == -3, "an unknown function is not refused")?;
+    let mut answers = [0; 2];
+    rtas(8, &[0], &mut answers);
+    want(answers == [0, 2], "this vCPU is not told as running")?;
+    rtas(8, &[77], &mut answers);
+    want(
+        answers[0] as i32 == -3,
+        "a vCPU that is not there is not refused",
+    )?;
+    rtas(6, &[0, 0x100, 0], &mut answer);
+    want(answer[0] != 0, "a running vCPU can be started")
+}
+
+/// Numbers and arguments at random; what would print or end the partition left out.
+fn random_calls() -> Result<(), &'static str> {
+    let mut state = 0x2545_f491_4f6c_dd1du64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for round in 0..100_000 {
+        let wide = next();
+        let token = if round % 2 == 0 { wide & 0x7fc } else { wide };
+        if matches!(token, PUT_TERM_CHAR | CEDE | 0xf000 | 0x31c | 0x37c) {
+            continue;
+        }
+        let arguments = [
+            next() >> (wide & 63),
+            next() >> (wide >> 6 & 63),
+            next(),
+            next(),
+        ];
+        hypervisor(token, &arguments);
+    }
+    hypervisor(CPPR, &[0]);
+    want(
+        hypervisor(NOTHING, &[]).0 == -2,
+        "an unknown call is not refused any more",
+    )
+}

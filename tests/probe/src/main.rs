@@ -1,0 +1,44 @@
+//! A partition of a few kilobytes: it exercises hypervisor calls, looks whether
+//! any register changes across exits, and powers itself off. It is also the
+//! example of a program that runs on Pinion without an operating system.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(target_os = "none")]
+mod call;
+#[cfg(target_os = "none")]
+mod checks;
+#[cfg(target_os = "none")]
+mod cost;
+#[cfg(target_os = "none")]
+mod print;
+#[cfg(target_os = "none")]
+mod vectors;
+
+#[cfg(target_os = "none")]
+core::arch::global_asm!(include_str!("entry.s"));
+
+/// First Rust code; `tree` is the partition's device tree.
+#[cfg(target_os = "none")]
+#[unsafe(no_mangle)]
+extern "C" fn probe_main(tree: u64) -> ! {
+    println!("probe: a partition of its own, tree at {tree:#x}");
+    let failed = checks::run();
+    cost::measure();
+    println!("probe: done, {failed} failed");
+    call::rtas(3, &[0, 0], &mut [0]);
+    println!("probe: still here after power-off");
+    loop {}
+}
+
+#[cfg(target_os = "none")]
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    println!("probe: {info}");
+    loop {}
+}
+
+#[cfg(not(target_os = "none"))]
+fn main() {
+    eprintln!("the probe runs in a partition: `cargo xtask test probe`");
+    std::process::exit(2);
+}
