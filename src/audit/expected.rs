@@ -44,7 +44,8 @@ pub struct Expected {
     vectors: u16,
     rids: BTreeMap<u16, PeNumber>,
     links: BTreeSet<(u16, u16)>,
-    segments: Vec<u16>,
+    // Not there: as a reset leaves it, PE 0's.
+    segments: Vec<Option<PeNumber>>,
     m64: BTreeMap<u16, (M64Bar, bool)>,
     msis: BTreeMap<u16, PeNumber>,
     owners: BTreeMap<u16, OwnerId>,
@@ -64,11 +65,17 @@ impl Expected {
             vectors,
             rids: BTreeMap::new(),
             links: BTreeSet::new(),
-            segments: vec![0; usize::from(phb.pes())],
+            segments: vec![None; usize::from(phb.pes())],
             m64: BTreeMap::new(),
             msis: BTreeMap::new(),
             owners: BTreeMap::new(),
         }
+    }
+
+    /// Where firmware says that tables in memory are, and how many MSI vectors
+    /// there are; without it neither is known.
+    pub fn set_tables(&mut self, bases: TableBases, vectors: u16) {
+        (self.bases, self.vectors) = (bases, vectors);
     }
 
     /// Follows a step that was carried out.
@@ -77,7 +84,7 @@ impl Expected {
             Step::ResetIoda => {
                 self.rids.clear();
                 self.links.clear();
-                self.segments.fill(0);
+                self.segments.fill(None);
                 self.m64.clear();
                 self.msis.clear();
                 self.owners.clear();
@@ -93,7 +100,7 @@ impl Expected {
             }
             Step::MapM32 { segment, pe } => {
                 if let Some(at) = self.segments.get_mut(usize::from(segment)) {
-                    *at = pe.get();
+                    *at = Some(pe);
                 }
             }
             Step::MapRids { pe, rids } => self.map_rids(pe, rids),
@@ -173,6 +180,16 @@ impl Expected {
         self.owners.get(&pe.get()).copied()
     }
 
+    /// Whether anything leads to a PE: a RID, a window, an MSI vector, an M32
+    /// segment or an error of another.
+    pub fn is_used(&self, pe: PeNumber) -> bool {
+        self.owner(pe).is_some()
+            || self.rids.values().any(|it| *it == pe)
+            || self.msis.values().any(|it| *it == pe)
+            || self.segments.contains(&Some(pe))
+            || self.links.iter().any(|(_, child)| *child == pe.get())
+    }
+
     pub(super) fn bases(&self) -> TableBases {
         self.bases
     }
@@ -203,9 +220,9 @@ impl Expected {
             .fold(0, |bits, (_, child)| bits | 1 << (63 - (child & 63)))
     }
 
+    /// Who was given an M32 segment; nobody since the last reset, or by it.
     pub(super) fn segment(&self, segment: u16) -> Option<PeNumber> {
-        let pe = self.segments.get(usize::from(segment))?;
-        Some(PeNumber::new(*pe))
+        *self.segments.get(usize::from(segment))?
     }
 
     pub(super) fn bar(&self, number: u16) -> Option<M64Bar> {

@@ -25,6 +25,8 @@ pub const CONTROL_TVES: u64 = 7 << 44 | 1 << 39;
 pub const BAR_ENABLE: u64 = 1 << 63;
 /// Bytes of the RTT: a 16-bit PE number for each RID.
 pub const RTT_BYTES: u64 = 0x2_0000;
+/// Which bits of [`IVT_BAR`] are the address.
+pub const IVT_ADDRESS: u64 = ibm(14, 48);
 /// Bytes of a vector's entry on PHB3 (skiboot `IVT_TABLE_STRIDE`).
 pub const IVE_BYTES: u64 = 128;
 

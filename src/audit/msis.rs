@@ -6,8 +6,7 @@ use super::finding::{Fact, Fault};
 use super::{Holder, Holders, HostAddr, IodaTable, IodaTables, Listener, Phb, layout};
 use crate::pci::PeNumber;
 
-/// Bits 14:48 of the register; the low 12 are the number of vectors.
-const IVT_ADDRESS: u64 = layout::ibm(14, 48);
+/// The low bits of the register: the number of vectors.
 const IVT_LENGTH: u64 = 0xfff;
 /// Bits 4:15 of a quarter of a MIST entry; above are P and Q.
 const MIST_PE: u64 = 0xfff;
@@ -26,7 +25,7 @@ impl<T: IodaTables, H: Holders, L: Listener> Phb<'_, '_, T, H, L> {
     fn ivt(&mut self) {
         let length = self.tables.register(layout::IVT_BAR) & IVT_LENGTH;
         let bytes = length.max(1) * layout::IVE_BYTES;
-        let Some(base) = self.base("IVT", layout::IVT_BAR, IVT_ADDRESS, None, bytes) else {
+        let Some(base) = self.base("IVT", layout::IVT_BAR, layout::IVT_ADDRESS, None, bytes) else {
             return;
         };
         for vector in 0..self.expected.vectors().min(length as u16) {

@@ -4,6 +4,7 @@ use alloc::vec;
 
 use super::finding::{Fact, Fault};
 use super::{Holders, IodaTable, IodaTables, Listener, Phb, layout};
+use crate::pci::PeNumber;
 
 impl<T: IodaTables, H: Holders, L: Listener> Phb<'_, '_, T, H, L> {
     pub(super) fn segments(&mut self) {
@@ -16,22 +17,20 @@ impl<T: IodaTables, H: Holders, L: Listener> Phb<'_, '_, T, H, L> {
             } else {
                 (entry >> 48) as u16
             };
-            let Some(expected) = self.expected.segment(segment) else {
-                continue;
-            };
+            let given = self.expected.segment(segment);
+            let expected = given.unwrap_or(PeNumber::new(0));
             if value != expected.get() {
                 self.fault(Fault::Segment {
                     segment,
                     value,
                     expected,
                 });
-            } else if expected != self.expected.reserved() {
+            } else if given.is_some_and(|pe| pe != self.expected.reserved()) {
                 self.audit.totals.segments += 1;
                 self.fact(Fact::Segment(segment, expected));
             }
         }
-        let columns: vec::Vec<u64> = table;
-        self.columns(&columns);
+        self.columns(&table);
     }
 
     /// The registers of PHB3's 32-bit window; later PHBs have it in BAR 0.

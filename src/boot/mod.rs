@@ -1,5 +1,6 @@
 //! The image: joins the layers, from the first Rust instruction to the prompt.
 
+mod audit;
 mod banner;
 mod crash;
 mod events;

@@ -1,6 +1,6 @@
 //! The prompt: what a person at the console can ask for.
 
-use super::{banner, events, interrupts, partitions, pci, power, selftest};
+use super::{audit, banner, events, interrupts, partitions, pci, power, selftest};
 use super::{heap, runtime};
 use crate::console::line::{Completion, LineEditor, Typed};
 use crate::console::log::{self, Level};
@@ -96,6 +96,12 @@ const COMMANDS: &[Command] = &[
         arguments: "NAME",
         what: "type at a partition; Ctrl-] comes back",
         run: partitions::console,
+    },
+    Command {
+        name: "audit",
+        arguments: "[all]",
+        what: "whether PHBs let devices reach only what they may; all: each entry",
+        run: audit::print,
     },
     Command {
         name: "log",

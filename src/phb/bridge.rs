@@ -5,6 +5,7 @@ use super::ioda::{IodaTable, Tables};
 use super::kill;
 use super::{Pest, PhbFault, PhbHardware};
 use crate::addr::HostAddr;
+use crate::audit::Expected;
 use crate::opal::gate::Gate;
 use crate::opal::pci::{DmaWindow, Freeze, FreezeStatus, NextError, TceKill};
 use crate::opal::{Opal, OpalError, RawOpal, Waiter};
@@ -53,6 +54,8 @@ pub struct Phb<'o, H, F, W> {
     opal: &'o Opal<F, W>,
     gate: &'o Gate,
     lock: Mutex<()>,
+    // What the tables should hold by now: for the audit.
+    expected: Mutex<Option<Expected>>,
 }
 
 impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Phb<'o, H, F, W> {
@@ -64,12 +67,24 @@ impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Phb<'o, H, F, W> {
             opal,
             gate,
             lock: Mutex::new(()),
+            expected: Mutex::new(None),
         }
     }
 
     /// What is fixed about it.
     pub const fn setup(&self) -> &PhbSetup {
         &self.setup
+    }
+
+    /// From here on `expected` follows each step that is carried out.
+    pub fn watch(&self, expected: Expected) {
+        *self.expected.lock() = Some(expected);
+    }
+
+    /// What the tables should hold by now; `None` before [`Self::watch`].
+    /// Whoever changes a table past the steps changes it here too.
+    pub fn expect<T>(&self, what: impl FnOnce(&mut Expected) -> T) -> Option<T> {
+        self.expected.lock().as_mut().map(what)
     }
 
     /// Time and barriers.

@@ -62,9 +62,11 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> Phb<'_, H, F, W> {
     /// # Errors
     /// The step that failed, and why; those behind it were not tried.
     pub fn run(&self, topology: &Topology, steps: &[Step]) -> Result<(), (Step, StepError)> {
-        steps
-            .iter()
-            .try_for_each(|step| self.step(topology, step).map_err(|error| (*step, error)))
+        steps.iter().try_for_each(|step| {
+            self.step(topology, step).map_err(|error| (*step, error))?;
+            self.expect(|expected| expected.apply(step));
+            Ok(())
+        })
     }
 
     fn step(&self, topology: &Topology, step: &Step) -> Result<(), StepError> {

@@ -6,13 +6,13 @@ use crate::pci::Generation;
 use crate::seam::{KillScope, PhbError};
 
 /// PHB_DMARD_SYNC (PHB3), PHB_DMA_READ_WRITE_SYNC.
-const DMA_SYNC: u64 = 0x200;
+pub(super) const DMA_SYNC: u64 = 0x200;
 const SYNC_START: u64 = 1 << 63;
-const SYNC_COMPLETE: u64 = 1 << 62;
+pub(super) const SYNC_COMPLETE: u64 = 1 << 62;
 const WRITE_SYNC_COMPLETE: u64 = 1 << 60;
 
 /// PHB_TCE_KILL.
-const TCE_KILL: u64 = 0x210;
+pub(super) const TCE_KILL: u64 = 0x210;
 const KILL_ALL: u64 = 1 << 63;
 const KILL_PE: u64 = 1 << 62;
 const KILL_ONE: u64 = 1 << 61;

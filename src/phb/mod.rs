@@ -21,6 +21,7 @@ pub mod ioda;
 mod kill;
 mod pest;
 mod reset;
+mod spied;
 mod taken;
 #[cfg(test)]
 mod tests;
@@ -35,4 +36,5 @@ pub use hardware::PhbHardware;
 pub use ioda::{IodaTable, Tables};
 pub use kill::LIMIT_US;
 pub use pest::{Pest, PestCause};
+pub use spied::Spied;
 pub use taken::{Broken, TakeError, Taken};

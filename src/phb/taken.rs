@@ -2,6 +2,7 @@
 //! steps that carry the plan out.
 
 use super::{Config, Phb, PhbHardware, StepError};
+use crate::audit::{Expected, TableBases};
 use crate::opal::{RawOpal, Waiter};
 use crate::pci::function::Command;
 use crate::pci::registers as reg;
@@ -81,6 +82,8 @@ impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Taken<'o, H, F, W> {
             plan,
             broken: Vec::new(),
         };
+        let expected = Expected::new(&taken.info, TableBases::default(), 0);
+        taken.phb.watch(expected);
         taken
             .run(&taken.setup().prepare())
             .map_err(|(step, error)| TakeError::Step { step, error })?;

@@ -64,8 +64,8 @@ fn a_phb_after_a_reset_is_in_order() {
     ] {
         let (faults, _, totals) = Model::new(generation, 256).audit();
         assert_eq!(faults, []);
-        // Before the reserved PE gets the segments, they are PE 0's.
-        assert_eq!(totals.segments, 256);
+        // The segments are PE 0's, which is nobody.
+        assert_eq!(totals.segments, 0);
     }
 }
 

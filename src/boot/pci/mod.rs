@@ -15,8 +15,9 @@ use super::{banner, handover};
 use crate::machine::{Machine, Phb as Described};
 use crate::opal::{Firmware, Token};
 use crate::pci::{FunctionId, GroupIndex, PhbId, ScanPolicy};
-use crate::phb::{KillPath, Mapped, Phb, Taken};
+use crate::phb::{KillPath, Mapped, Phb, Spied, Taken};
 use crate::seam::PeId;
+use crate::spy::Spy;
 use crate::{info, warning};
 use alloc::format;
 use alloc::string::String;
@@ -24,7 +25,10 @@ use alloc::vec::Vec;
 use spin::Once;
 
 /// A PHB that works.
-pub type Host = Taken<'static, Mapped, &'static Firmware, TimebaseWaiter>;
+pub type Host = Taken<'static, Spied<'static, Mapped>, &'static Firmware, TimebaseWaiter>;
+
+/// The spy on all PHBs' registers: asleep but in tests.
+pub static SPY: Spy = Spy::new();
 
 /// What became of a PHB.
 pub enum Fate {
@@ -119,7 +123,9 @@ fn take_one(machine: &Machine, described: &'static Described) -> Result<Host, St
     let setup = describe::setup(described, &info, kill);
     // SAFETY: the checked tree says that a PHB's registers are there, and that
     // its tables, which firmware made, are in memory.
-    let hardware = unsafe { Mapped::new(crate::addr::HostAddr::new(described.registers)) };
+    let registers = crate::addr::HostAddr::new(described.registers);
+    // SAFETY: as above.
+    let hardware = Spied::new(unsafe { Mapped::new(registers) }, registers, &SPY);
     let phb = Phb::new(setup, hardware, &OPAL, runtime::firmware().gate());
     let wanted = machine.bootargs.virtuals;
     let policy = ScanPolicy {

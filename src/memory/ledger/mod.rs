@@ -241,6 +241,21 @@ impl<I: Interrupts> Ledger<I> {
         Self::enter(&mut books, to, region)
     }
 
+    /// Who owns the byte at `host`, and the last byte from there on that has the
+    /// same owner, or none, by the same region.
+    pub fn owner_up_to(&self, host: HostAddr) -> (Option<OwnerId>, HostAddr) {
+        let books = self.books.lock();
+        if let Some((_, &(last, owner))) = books.regions.range(..=host).next_back()
+            && last >= host
+        {
+            return (Some(owner), last);
+        }
+        // Regions start at whole frames, so there is a byte below the next.
+        let next = books.regions.range(host..).next();
+        let last = next.and_then(|(start, _)| start.get().checked_sub(1));
+        (None, HostAddr::new(last.unwrap_or(u64::MAX)))
+    }
+
     /// Who owns the byte at `host`.
     pub fn owner_of(&self, host: HostAddr) -> Option<OwnerId> {
         self.books

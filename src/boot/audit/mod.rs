@@ -1,0 +1,176 @@
+//! The isolation audit on the running machine: `audit` at the prompt, and after
+//! each part of the self-test.
+
+mod provoke;
+mod reader;
+
+pub use provoke::check;
+
+use super::pci::{self, Host};
+use super::runtime;
+use crate::addr::HostAddr;
+use crate::audit::{
+    Auditor, Expected, Fact, Fault, Holder, Holders, Listener, Named, Stretch, TableBases, Totals,
+};
+use crate::memory::ranges::Range;
+use crate::pci::{PeNumber, PhbId};
+use crate::println;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use reader::Reader;
+
+/// Faults that are kept to be shown; all are counted.
+const SHOWN: usize = 32;
+/// Valid entries that `audit all` shows.
+const FACTS: usize = 512;
+
+/// What the tables of `host` should hold: the steps that were carried out, and
+/// the owners of the windows that there are.
+fn expected(index: u16, host: &Host) -> Option<Expected> {
+    let described = pci::bridges().get(usize::from(index))?.described;
+    let bases = TableBases {
+        rtt: described.tables.rtt.map(|table| table.start),
+        peltv: described.tables.peltv.map(|table| table.start),
+    };
+    let vectors = described.interrupts.messages.map_or(0, |(_, count)| count);
+    // No PHB has more than 4096.
+    let vectors = u16::try_from(vectors).unwrap_or(u16::MAX);
+    let mut expected = host.phb.expect(|expected| expected.clone())?;
+    expected.set_tables(bases, vectors);
+    for window in pci::windows::all() {
+        window.each_pe(|pe| {
+            if pe.phb == index {
+                expected.set_owner(PeNumber::new(pe.pe), Some(window.owner()));
+            }
+        });
+    }
+    Some(expected)
+}
+
+/// Whose memory is: the machine's memory map, and the ledger.
+struct Map;
+
+impl Holders for Map {
+    fn holder(&self, at: HostAddr) -> Stretch {
+        let (is_memory, last) = memory_at(at);
+        if !is_memory {
+            let holder = Holder::NoMemory;
+            return Stretch { holder, last };
+        }
+        let ledger = pci::platform::ledger();
+        let (owner, same) = ledger.map_or((None, last), |ledger| ledger.owner_up_to(at));
+        Stretch {
+            holder: owner.map_or(Holder::Nobody, Holder::Owner),
+            last: last.min(same),
+        }
+    }
+}
+
+/// Whether there is memory at `at`, and the last byte up to which that is so.
+fn memory_at(at: HostAddr) -> (bool, HostAddr) {
+    let all = HostAddr::new(u64::MAX);
+    let Some(map) = runtime::memory() else {
+        return (false, all);
+    };
+    let end = |range: &Range| HostAddr::new(range.start().get() + (range.size() - 1));
+    for range in map.memory.iter() {
+        if at < range.start() {
+            return (false, HostAddr::new(range.start().get() - 1));
+        }
+        if at <= end(range) {
+            return (true, end(range));
+        }
+    }
+    (false, all)
+}
+
+/// Hears an audit, during which nothing can be printed: the console is behind
+/// the firmware gate.
+#[derive(Default)]
+struct Heard {
+    faults: Vec<(PhbId, Fault)>,
+    facts: Vec<(PhbId, Fact)>,
+    keeps_facts: bool,
+    lost: u64,
+}
+
+impl Listener for Heard {
+    fn fault(&mut self, phb: PhbId, fault: Fault) {
+        if self.faults.len() < SHOWN {
+            self.faults.push((phb, fault));
+        } else {
+            self.lost += 1;
+        }
+    }
+
+    fn fact(&mut self, phb: PhbId, fact: Fact) {
+        if self.keeps_facts && self.facts.len() < FACTS {
+            self.facts.push((phb, fact));
+        }
+    }
+}
+
+/// Audits all PHBs; what was heard, and the totals of each.
+fn listen(keeps_facts: bool) -> (Heard, Vec<(PhbId, Totals)>) {
+    let mut heard = Heard {
+        keeps_facts,
+        ..Heard::default()
+    };
+    let mut totals = Vec::new();
+    let mut auditor = Auditor::new(&Map, &mut heard);
+    for (index, host) in pci::hosts() {
+        let Some(expected) = expected(index, host) else {
+            continue;
+        };
+        // Firmware is kept out, as it selects tables in the same register.
+        let seen = host
+            .phb
+            .with_tables(|tables| auditor.phb(&Reader(tables), &expected));
+        totals.push((expected.id(), seen));
+    }
+    drop(auditor);
+    (heard, totals)
+}
+
+/// Audits all PHBs without a word: the first fault, with the number of all. For
+/// the self-test, after each part and in the middle of those that map pages.
+pub fn in_order() -> Result<(), String> {
+    let (heard, totals) = listen(false);
+    let faults: u64 = totals.iter().map(|(_, totals)| totals.faults).sum();
+    match heard.faults.first() {
+        None if faults == 0 => Ok(()),
+        None => Err(format!("audit: {faults} faults")),
+        Some((phb, fault)) => Err(format!("audit: {faults} faults: {}", Named(*phb, *fault))),
+    }
+}
+
+/// `audit [all]`: a line for each PHB and for each fault; with `all`, for each
+/// valid entry too.
+pub fn print(what: &str) {
+    if !matches!(what, "" | "all") {
+        println!("audit {what}: there are audit and audit all.");
+        return;
+    }
+    let (heard, totals) = listen(what == "all");
+    for (phb, totals) in &totals {
+        println!("  PHB {phb}: {totals}");
+    }
+    for bridge in pci::bridges().iter().filter(|it| it.host().is_none()) {
+        println!("  {}: left alone, not audited", bridge.described.name());
+    }
+    for (phb, fact) in &heard.facts {
+        println!("    {}", Named(*phb, *fact));
+    }
+    if heard.keeps_facts && heard.facts.len() == FACTS {
+        println!("    and more: only {FACTS} are shown");
+    }
+    for (phb, fault) in &heard.faults {
+        println!("  FAULT {}", Named(*phb, *fault));
+    }
+    if heard.lost != 0 {
+        println!("  and {} faults more", heard.lost);
+    }
+    let faults: u64 = totals.iter().map(|(_, totals)| totals.faults).sum();
+    println!("audit: {} PHBs, {faults} faults", totals.len());
+}
