@@ -23,6 +23,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("wake-ups", super::interrupts::check::wake_ups),
     ("firmware", firmware),
     ("machine-check", machine_check),
+    ("edu", super::pci::check::edu),
     ("audit", super::audit::check),
 ];
 

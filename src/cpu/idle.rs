@@ -39,6 +39,20 @@ pub fn sleep(ticks: u64) {
     take_interrupts();
 }
 
+/// Lets so many milliseconds go by asleep, taking what comes. Nothing may be
+/// locked that a handler needs.
+pub fn pause_ms(milliseconds: u64) {
+    let start = super::timebase();
+    let ticks = (super::timebase_hz() / 1000).saturating_mul(milliseconds);
+    loop {
+        let passed = super::timebase().wrapping_sub(start);
+        if passed >= ticks {
+            return;
+        }
+        sleep(ticks - passed);
+    }
+}
+
 /// Sleeps until something happens, or about a second, and takes what is
 /// pending. The second is for a wake-up that was lost.
 pub(super) fn sleep_until_event() {

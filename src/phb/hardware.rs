@@ -85,7 +85,7 @@ impl PhbHardware for Mapped {
     }
 
     fn wait_ms(&self, milliseconds: u64) {
-        crate::cpu::wait_ms(milliseconds);
+        crate::cpu::idle::pause_ms(milliseconds);
     }
 
     fn thread(&self) -> u64 {

@@ -4,12 +4,12 @@
 use crate::addr::{BusAddr, HostAddr};
 use crate::drivers::{DmaMemory, RegisterAccess};
 use crate::{cpu, mmio};
-use core::sync::atomic::{AtomicU64, Ordering};
 
 /// The byte order of a device's registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// PCI's own: nearly all devices.
+    #[allow(dead_code)]
     Little,
     /// QEMU's edu on a big-endian machine.
     Big,
@@ -20,9 +20,6 @@ pub struct Bar {
     start: HostAddr,
     bytes: u64,
     order: Order,
-    /// Interrupts of the device so far, and how many of them were waited for.
-    interrupts: Option<&'static AtomicU64>,
-    seen: u64,
 }
 
 impl Bar {
@@ -35,18 +32,6 @@ impl Bar {
             start,
             bytes,
             order,
-            interrupts: None,
-            seen: 0,
-        }
-    }
-
-    /// The device's interrupts are counted in `count`.
-    #[must_use]
-    pub fn with_interrupts(self, count: &'static AtomicU64) -> Self {
-        Self {
-            seen: count.load(Ordering::Relaxed),
-            interrupts: Some(count),
-            ..self
         }
     }
 
@@ -108,25 +93,13 @@ impl RegisterAccess for Bar {
     }
 
     fn pause(&mut self, milliseconds: u32) {
-        cpu::wait_ms(milliseconds.into());
+        cpu::idle::pause_ms(milliseconds.into());
     }
 
+    /// Interrupts of a device that has them are counted elsewhere.
     fn wait_for_interrupt(&mut self, milliseconds: u32) -> bool {
-        let start = cpu::timebase();
-        let limit = cpu::timebase_hz() / 1000 * u64::from(milliseconds);
-        loop {
-            let count = self.interrupts.map(|count| count.load(Ordering::Acquire));
-            if let Some(count) = count.filter(|count| *count != self.seen) {
-                self.seen = count;
-                return true;
-            }
-            let passed = cpu::timebase().wrapping_sub(start);
-            if passed >= limit {
-                return false;
-            }
-            // Interrupts are taken in there only.
-            cpu::idle::sleep(limit - passed);
-        }
+        self.pause(milliseconds);
+        false
     }
 }
 
@@ -149,13 +122,6 @@ impl Buffer {
     fn at(&self, offset: usize, count: usize) -> Option<*mut u8> {
         let end = offset.checked_add(count)?;
         (end <= self.bytes).then(|| (self.host.get() as *mut u8).wrapping_add(offset))
-    }
-
-    /// Fills it with one byte.
-    pub fn fill(&mut self, byte: u8) {
-        for offset in 0..self.bytes {
-            self.write(offset, &[byte]);
-        }
     }
 }
 

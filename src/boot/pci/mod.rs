@@ -1,5 +1,6 @@
 //! The machine's PHBs: taken at the start, shown at the console.
 
+mod arena;
 pub mod check;
 mod describe;
 pub mod device;
@@ -167,6 +168,7 @@ fn kill_path(machine: &Machine, described: &Described) -> KillPath {
 }
 
 /// The group with the function of this name, on a PHB that works.
+#[allow(dead_code)]
 pub fn find(function: FunctionId) -> Option<(u16, GroupIndex)> {
     let (index, host) = hosts().find(|(_, host)| host.info.id() == function.phb)?;
     if let Some(at) = host.topology.find(function.bdfn) {
