@@ -19,6 +19,7 @@ mod fault;
 mod hardware;
 pub mod ioda;
 mod kill;
+mod msi;
 mod pest;
 mod reset;
 mod spied;
