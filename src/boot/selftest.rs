@@ -22,6 +22,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("interrupts", super::interrupts::check::delivery_of_one),
     ("wake-ups", super::interrupts::check::wake_ups),
     ("firmware", firmware),
+    ("nvme", super::pci::nvme::check),
     ("machine-check", machine_check),
     ("edu", super::pci::check::edu),
     ("audit", super::audit::check),

@@ -1,23 +1,18 @@
-//! Interrupts of a device that Pinion drives itself: what the handler leaves on
-//! a desk, and how the driver waits for it.
+//! Interrupts of a device that Pinion drives itself: the handler counts them on a
+//! desk, where the driver waits for them.
 
 use super::{delivery, register};
 use crate::addr::HostAddr;
-use crate::drivers::RegisterAccess;
+use crate::boot::pci::device::{Bar, Order};
 use crate::drivers::edu::release_pin;
 use crate::drivers::nvme::mask_pin;
 use crate::irq::{Handler, IrqError, Kind, Name, Outcome, Source};
 use crate::pci::FunctionId;
-use crate::pci::msi::{SourceControl, VectorTable};
-use crate::{cpu, mmio};
+use crate::pci::msi::SourceControl;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Devices that are driven at a time.
 const DESKS: usize = 16;
-
-/// A sleep is cut into pieces of this length: an emulator's disk takes its own
-/// time, whatever the machine's clock says.
-const SLICE_MS: u64 = 1;
 
 struct Place {
     taken: AtomicBool,
@@ -59,21 +54,8 @@ impl Desk {
     }
 
     /// Interrupts so far.
-    pub fn count(&self) -> u64 {
-        self.place().count.load(Ordering::Acquire)
-    }
-
-    /// Lets interrupts in until there are more than `seen`, or time is over.
-    /// Nothing may be locked. Returns how many there are.
-    pub fn wait(&self, seen: u64, milliseconds: u32) -> u64 {
-        let slice = cpu::timebase_hz() * SLICE_MS / 1000;
-        for _ in 0..u64::from(milliseconds) / SLICE_MS {
-            if self.count() > seen {
-                break;
-            }
-            cpu::idle::sleep(slice);
-        }
-        self.count()
+    pub fn count(&self) -> &'static AtomicU64 {
+        &self.place().count
     }
 }
 
@@ -95,7 +77,7 @@ fn nvme_pin(desk: usize) -> Outcome {
     let base = HostAddr::new(place.registers.load(Ordering::Acquire));
     // SAFETY: the registers are those of the device whose line this is, from
     // `Desk::take` until the source is out of use.
-    let mut registers = unsafe { DeviceRegisters::new(base, SILENCING, Order::Little) };
+    let mut registers = unsafe { Bar::new(base, SILENCING, Order::Little) };
     mask_pin(&mut registers);
     place.count.fetch_add(1, Ordering::AcqRel);
     Outcome::Served
@@ -106,7 +88,7 @@ fn edu_pin(desk: usize) -> Outcome {
     let place = &PLACES[desk % DESKS];
     let base = HostAddr::new(place.registers.load(Ordering::Acquire));
     // SAFETY: as in `nvme_pin`.
-    let mut registers = unsafe { DeviceRegisters::new(base, SILENCING, Order::Big) };
+    let mut registers = unsafe { Bar::new(base, SILENCING, Order::Big) };
     release_pin(&mut registers);
     place.count.fetch_add(1, Ordering::AcqRel);
     Outcome::Served
@@ -116,9 +98,9 @@ fn edu_pin(desk: usize) -> Outcome {
 /// more.
 const SILENCING: u64 = 0x100;
 
-/// What drives a line.
+/// Which driver a device has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LineDriver {
+pub enum Driver {
     /// An NVMe controller.
     Nvme,
     /// QEMU's edu device.
@@ -128,7 +110,7 @@ pub enum LineDriver {
 /// The sources of one function at the interrupt controller, for its messages.
 pub struct MessageSources<'a> {
     /// Which driver, for a person.
-    pub driver: &'static str,
+    pub driver: Driver,
     /// The function.
     pub function: FunctionId,
     /// How they are ended.
@@ -162,7 +144,7 @@ impl SourceControl for MessageSources<'_> {
 
     fn register(&self, index: u16, source: u32) -> Result<(), IrqError> {
         let name = Name::Vector {
-            driver: self.driver,
+            driver: self.driver.name(),
             function: self.function,
             vector: index,
         };
@@ -186,24 +168,33 @@ impl SourceControl for MessageSources<'_> {
     }
 }
 
+impl Driver {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Nvme => "nvme",
+            Self::Edu => "edu",
+        }
+    }
+}
+
 /// Takes a line of a bridge into use for a device, and lets it through. `line`
 /// is granted to the device's group.
 ///
 /// # Errors
 /// What the controller of interrupts says.
 pub fn open_line(
-    by: LineDriver,
+    by: Driver,
     function: FunctionId,
     line: u8,
     source: u32,
     desk: &Desk,
 ) -> Result<(), IrqError> {
-    let (driver, handler): (_, Handler) = match by {
-        LineDriver::Nvme => ("nvme", nvme_pin),
-        LineDriver::Edu => ("edu", edu_pin),
+    let handler: Handler = match by {
+        Driver::Nvme => nvme_pin,
+        Driver::Edu => edu_pin,
     };
     let name = Name::Line {
-        driver,
+        driver: by.name(),
         function,
         line,
     };
@@ -221,132 +212,4 @@ pub fn open_line(
 /// What the controller of interrupts says: it stays, masked.
 pub fn close_line(source: u32) -> Result<(), IrqError> {
     control(source, |delivery, source| delivery.unregister(source))
-}
-
-/// Byte order of a device's registers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// As PCI devices have it.
-    Little,
-    /// As QEMU's edu on a POWER machine.
-    Big,
-}
-
-/// A device's registers in a BAR.
-pub struct DeviceRegisters {
-    base: HostAddr,
-    size: u64,
-    order: Order,
-    desk: Option<Desk>,
-    seen: u64,
-}
-
-impl DeviceRegisters {
-    /// `size` bytes of registers from `base` on.
-    ///
-    /// # Safety
-    /// A device answers there, which does no DMA to memory that Rust knows.
-    pub unsafe fn new(base: HostAddr, size: u64, order: Order) -> Self {
-        Self {
-            base,
-            size,
-            order,
-            desk: None,
-            seen: 0,
-        }
-    }
-
-    /// Counts the device's interrupts at this desk from now on.
-    pub fn set_desk(&mut self, desk: Option<Desk>) {
-        self.seen = desk.as_ref().map_or(0, Desk::count);
-        self.desk = desk;
-    }
-
-    /// The desk, while there is one.
-    pub fn desk(&self) -> Option<&Desk> {
-        self.desk.as_ref()
-    }
-
-    fn at(&self, offset: u64, bytes: u64) -> Option<HostAddr> {
-        let end = offset.checked_add(bytes)?;
-        let inside = end <= self.size && offset.is_multiple_of(bytes);
-        inside.then(|| self.base.checked_add(offset)).flatten()
-    }
-}
-
-/// Beyond the BAR all is as on a bus where nobody answers.
-impl RegisterAccess for DeviceRegisters {
-    fn read32(&mut self, offset: u64) -> u32 {
-        // SAFETY: inside of what `new` was promised.
-        let read = |at| unsafe { mmio::read32(at) };
-        self.at(offset, 4).map_or(u32::MAX, |at| match self.order {
-            Order::Little => read(at).swap_bytes(),
-            Order::Big => read(at),
-        })
-    }
-
-    fn read64(&mut self, offset: u64) -> u64 {
-        // SAFETY: inside of what `new` was promised.
-        let read = |at| unsafe { mmio::read64(at) };
-        self.at(offset, 8).map_or(u64::MAX, |at| match self.order {
-            Order::Little => read(at).swap_bytes(),
-            Order::Big => read(at),
-        })
-    }
-
-    fn write32(&mut self, offset: u64, value: u32) {
-        let value = match self.order {
-            Order::Little => value.swap_bytes(),
-            Order::Big => value,
-        };
-        if let Some(at) = self.at(offset, 4) {
-            // SAFETY: inside of what `new` was promised.
-            unsafe { mmio::write32(at, value) }
-        }
-    }
-
-    fn write64(&mut self, offset: u64, value: u64) {
-        let value = match self.order {
-            Order::Little => value.swap_bytes(),
-            Order::Big => value,
-        };
-        if let Some(at) = self.at(offset, 8) {
-            // SAFETY: inside of what `new` was promised.
-            unsafe { mmio::write64(at, value) }
-        }
-    }
-
-    fn pause(&mut self, milliseconds: u32) {
-        cpu::wait_ms(milliseconds.into());
-    }
-
-    fn wait_for_interrupt(&mut self, milliseconds: u32) -> bool {
-        let Some(desk) = &self.desk else {
-            return false;
-        };
-        let count = desk.wait(self.seen, milliseconds);
-        let came = count > self.seen;
-        self.seen = count;
-        came
-    }
-}
-
-/// The table of messages in a BAR.
-pub struct MessageWords(DeviceRegisters);
-
-impl MessageWords {
-    /// The table whose registers these are, from its first byte on.
-    pub fn new(table: DeviceRegisters) -> Self {
-        Self(table)
-    }
-}
-
-impl VectorTable for MessageWords {
-    fn read32(&mut self, offset: u32) -> u32 {
-        self.0.read32(offset.into())
-    }
-
-    fn write32(&mut self, offset: u32, value: u32) {
-        self.0.write32(offset.into(), value);
-    }
 }

@@ -4,12 +4,12 @@
 use crate::addr::{BusAddr, HostAddr};
 use crate::drivers::{DmaMemory, RegisterAccess};
 use crate::{cpu, mmio};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// The byte order of a device's registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// PCI's own: nearly all devices.
-    #[allow(dead_code)]
     Little,
     /// QEMU's edu on a big-endian machine.
     Big,
@@ -20,6 +20,10 @@ pub struct Bar {
     start: HostAddr,
     bytes: u64,
     order: Order,
+    /// Interrupts of the device so far, and how many of them were waited for.
+    interrupts: Option<&'static AtomicU64>,
+    seen: u64,
+    awake: bool,
 }
 
 impl Bar {
@@ -32,6 +36,29 @@ impl Bar {
             start,
             bytes,
             order,
+            interrupts: None,
+            seen: 0,
+            awake: false,
+        }
+    }
+
+    /// The device's interrupts are counted in `count`.
+    #[must_use]
+    pub fn with_interrupts(self, count: &'static AtomicU64) -> Self {
+        Self {
+            seen: count.load(Ordering::Acquire),
+            interrupts: Some(count),
+            ..self
+        }
+    }
+
+    /// Waits for the device are spent awake: asleep, the clock of an emulator
+    /// that counts instructions runs ahead of a disk behind the device.
+    #[must_use]
+    pub const fn awake(self) -> Self {
+        Self {
+            awake: true,
+            ..self
         }
     }
 
@@ -93,13 +120,34 @@ impl RegisterAccess for Bar {
     }
 
     fn pause(&mut self, milliseconds: u32) {
-        cpu::idle::pause_ms(milliseconds.into());
+        if self.awake {
+            cpu::wait_ms(milliseconds.into());
+        } else {
+            cpu::idle::pause_ms(milliseconds.into());
+        }
     }
 
-    /// Interrupts of a device that has them are counted elsewhere.
     fn wait_for_interrupt(&mut self, milliseconds: u32) -> bool {
-        self.pause(milliseconds);
-        false
+        let start = cpu::timebase();
+        let limit = cpu::timebase_hz() / 1000 * u64::from(milliseconds);
+        loop {
+            let count = self.interrupts.map(|count| count.load(Ordering::Acquire));
+            if let Some(count) = count.filter(|count| *count != self.seen) {
+                self.seen = count;
+                return true;
+            }
+            let passed = cpu::timebase().wrapping_sub(start);
+            if passed >= limit {
+                return false;
+            }
+            // Interrupts are taken in there only.
+            cpu::idle::sleep(if self.awake { 1 } else { limit - passed });
+            let pause = cpu::timebase();
+            let length = cpu::timebase_hz() / 20_000;
+            while self.awake && cpu::timebase().wrapping_sub(pause) < length {
+                core::hint::spin_loop();
+            }
+        }
     }
 }
 
@@ -142,6 +190,9 @@ impl DmaMemory for Buffer {
             // SAFETY: inside, see `new`; the device writes it at any time.
             *byte = unsafe { from.wrapping_add(index).read_volatile() };
         }
+        // What is read next was written before what was read now: a driver that
+        // saw a completion reads its data behind it.
+        mmio::full_barrier();
         true
     }
 

@@ -5,6 +5,8 @@ pub mod check;
 mod describe;
 pub mod device;
 pub mod errors;
+pub mod msi;
+pub mod nvme;
 pub mod platform;
 mod show;
 pub mod windows;

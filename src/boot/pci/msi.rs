@@ -1,0 +1,319 @@
+//! Interrupts of devices below the machine's PHBs, for Pinion's own drivers:
+//! a message by MSI-X or MSI, or the function's line.
+
+use super::device::{Bar, Order};
+use super::{Bridge, Host, bridges};
+use crate::addr::HostAddr;
+use crate::boot::interrupts::device::{Desk, Driver, MessageSources, close_line, open_line};
+use crate::boot::runtime;
+use crate::drivers::RegisterAccess;
+use crate::irq::Kind;
+use crate::opal::Firmware;
+use crate::pci::capability::Msix;
+use crate::pci::msi::{
+    ENTRY, MessageCapability, MessageTable, Sender, VectorPool, VectorTable, Wired, Wiring, set_pin,
+};
+use crate::pci::{FunctionId, FunctionIndex, PeNumber, Registers};
+use crate::phb::{Config, Mapped, Phb, Spied};
+use crate::warning;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use spin::{Mutex, Once};
+
+/// How a function interrupts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// By its MSI-X table.
+    Table,
+    /// By its MSI capability.
+    Capability,
+    /// By its line.
+    Line,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Table => "MSI-X",
+            Self::Capability => "MSI",
+            Self::Line => "line",
+        })
+    }
+}
+
+/// The vectors of each PHB, in the order of [`bridges`]. A lock is held while a
+/// function is connected or disconnected, never while anybody waits for an
+/// interrupt.
+static POOLS: Once<Vec<Mutex<Option<VectorPool>>>> = Once::new();
+
+fn pools() -> &'static [Mutex<Option<VectorPool>>] {
+    POOLS.call_once(|| bridges().iter().map(pool_of).map(Mutex::new).collect())
+}
+
+fn pool_of(bridge: &Bridge) -> Option<VectorPool> {
+    let host = bridge.host()?;
+    let range = bridge.described.interrupts.messages?;
+    match VectorPool::new(host.info.id(), range, is_firmware) {
+        Ok(pool) => Some(pool),
+        Err(fault) => {
+            warning!("{}: no messages: {fault}", bridge.described.name());
+            None
+        }
+    }
+}
+
+/// Whether a source is firmware's own (`opal-interrupts`).
+fn is_firmware(source: u32) -> bool {
+    let firmware = runtime::machine().and_then(|machine| machine.firmware.as_ref());
+    firmware.is_some_and(|it| it.interrupts.iter().any(|own| own.source == source))
+}
+
+/// Vectors of a PHB that a PE has.
+pub fn held_by(index: u16, pe: PeNumber) -> u16 {
+    let pool = pools().get(usize::from(index)).map(Mutex::lock);
+    pool.and_then(|pool| Some(pool.as_ref()?.held_by(pe)))
+        .unwrap_or(0)
+}
+
+/// A table of messages in a BAR.
+struct Words(Bar);
+
+impl VectorTable for Words {
+    fn read32(&mut self, offset: u32) -> u32 {
+        self.0.read32(offset.into())
+    }
+
+    fn write32(&mut self, offset: u32, value: u32) {
+        self.0.write32(offset.into(), value);
+    }
+}
+
+/// A function without one.
+struct NoWords;
+
+impl VectorTable for NoWords {
+    fn read32(&mut self, _: u32) -> u32 {
+        u32::MAX
+    }
+
+    fn write32(&mut self, _: u32, _: u32) {}
+}
+
+/// A function of a PHB that was taken.
+#[derive(Clone, Copy)]
+pub struct Place {
+    /// Index of its PHB in [`bridges`].
+    pub phb: u16,
+    /// The function.
+    pub at: FunctionIndex,
+    /// Which driver it has.
+    pub driver: Driver,
+    /// Where the processor sees the registers that silence its pin.
+    pub registers: HostAddr,
+}
+
+impl Place {
+    fn bridge(&self) -> Result<(&'static Bridge, &'static Host), String> {
+        let bridge = bridges().get(usize::from(self.phb));
+        let found = bridge.and_then(|bridge| Some((bridge, bridge.host()?)));
+        found.ok_or_else(|| format!("PHB {} was not taken", self.phb))
+    }
+
+    fn id(&self, host: &Host) -> FunctionId {
+        host.topology[self.at].id
+    }
+
+    /// What of the ways the function has.
+    pub fn has(&self, way: Way) -> bool {
+        let Ok((_, host)) = self.bridge() else {
+            return false;
+        };
+        let function = &host.topology[self.at];
+        match way {
+            Way::Table => function.capabilities.msix.is_some(),
+            Way::Capability => function.capabilities.msi.is_some(),
+            Way::Line => function.pin != 0,
+        }
+    }
+
+    fn words(&self, host: &Host, msix: &Msix) -> Result<Words, String> {
+        let mut bars = host.plan.bars_of(self.at);
+        let bar = bars
+            .find(|it| it.bar.index == msix.table_bar)
+            .ok_or("the BAR with its table of messages has no place")?;
+        let start = bar.host.checked_add(msix.table_offset.into());
+        let start = start.ok_or("its table of messages is nowhere")?;
+        let bytes = u64::from(msix.vectors) * u64::from(ENTRY);
+        // SAFETY: the scan has checked that the table lies in the BAR, and the
+        // function decodes it where the plan says, while its group is up.
+        Ok(Words(unsafe { Bar::new(start, bytes, Order::Little) }))
+    }
+
+    fn sender(&self, host: &Host, way: Way) -> Result<(Sender, Option<Words>), String> {
+        let function = &host.topology[self.at];
+        if way == Way::Table {
+            let msix = function.capabilities.msix.ok_or("it has no MSI-X")?;
+            let table = MessageTable::new(function.id, msix);
+            return Ok((Sender::Table(table), Some(self.words(host, &msix)?)));
+        }
+        let msi = function.capabilities.msi.ok_or("it has no MSI")?;
+        let capability = MessageCapability::new(msi);
+        let capability = capability.ok_or("its MSI capability leaves configuration space")?;
+        Ok((Sender::Capability(capability), None))
+    }
+
+    /// Connects the function: one message, or its line. Its group is up.
+    ///
+    /// # Errors
+    /// Why it has no interrupt; then nothing of it is left.
+    pub fn connect(self, way: Way) -> Result<Connection, String> {
+        let (bridge, host) = self.bridge()?;
+        let desk = Desk::take(self.registers).ok_or("too many devices have interrupts")?;
+        let how = match way {
+            Way::Line => How::Line {
+                source: self.connect_line(bridge, host, &desk)?,
+            },
+            _ => How::Messages(self.connect_message(bridge, host, way, &desk)?),
+        };
+        Ok(Connection {
+            place: self,
+            how,
+            way,
+            desk,
+        })
+    }
+
+    fn connect_line(&self, bridge: &Bridge, host: &Host, desk: &Desk) -> Result<u32, String> {
+        let id = self.id(host);
+        let line = host.plan.lines.grant(&host.topology, &host.groups, self.at);
+        let line = line.ok_or("it has no line of its group's own")?;
+        let source = bridge.described.interrupts.lines.get(usize::from(line));
+        let source = source.copied().flatten();
+        let source = source
+            .filter(|source| !is_firmware(*source))
+            .ok_or_else(|| format!("the tree names no source for line {line}"))?;
+        open_line(self.driver, id, line, source, desk).map_err(text)?;
+        let mut config = Config::known(&host.phb);
+        if let Err(error) = set_pin(&mut Registers::new(&mut config, id), true) {
+            close_line(source).map_err(text)?;
+            return Err(text(error));
+        }
+        Ok(source)
+    }
+
+    fn connect_message(
+        &self,
+        bridge: &Bridge,
+        host: &Host,
+        way: Way,
+        desk: &Desk,
+    ) -> Result<Wired, String> {
+        let pe = host.plan.group(host.groups.of(self.at)).pe;
+        let pe = pe.ok_or("its group has no PE")?;
+        let (sender, _) = self.sender(host, way)?;
+        self.with_wiring(bridge, host, way, desk, |wiring| {
+            wiring.connect(sender, pe, 1).map_err(text)
+        })?
+    }
+
+    fn with_wiring<T>(
+        &self,
+        bridge: &Bridge,
+        host: &Host,
+        way: Way,
+        desk: &Desk,
+        what: impl FnOnce(&mut MachineWiring<'_>) -> T,
+    ) -> Result<T, String> {
+        let function = self.id(host);
+        let kind = match bridge.described.interrupts.end_by_firmware {
+            true => Kind::Phb3Msi {
+                phb: bridge.described.id,
+            },
+            false => Kind::Msi,
+        };
+        let sources = MessageSources {
+            driver: self.driver,
+            function,
+            kind,
+            desk,
+        };
+        let (_, words) = self.sender(host, way)?;
+        let (mut words, mut none) = (words, NoWords);
+        let table: &mut dyn VectorTable = match &mut words {
+            Some(words) => words,
+            None => &mut none,
+        };
+        let mut pool = pools()
+            .get(usize::from(self.phb))
+            .ok_or("no such PHB")?
+            .lock();
+        let pool = pool.as_mut().ok_or("its PHB has no messages")?;
+        let mut config = Config::known(&host.phb);
+        Ok(what(&mut Wiring {
+            registers: Registers::new(&mut config, function),
+            table,
+            port: &host.phb,
+            sources: &sources,
+            pool,
+        }))
+    }
+}
+
+type Hardware = Spied<'static, Mapped>;
+type MachineConfig<'a> = Config<'a, 'static, Hardware, &'static Firmware, runtime::TimebaseWaiter>;
+type MachinePhb = Phb<'static, Hardware, &'static Firmware, runtime::TimebaseWaiter>;
+type MachineWiring<'a> = Wiring<'a, MachineConfig<'a>, MachinePhb, MessageSources<'a>>;
+
+enum How {
+    Messages(Wired),
+    Line { source: u32 },
+}
+
+/// A function that interrupts.
+#[must_use = "it interrupts until it is disconnected"]
+pub struct Connection {
+    place: Place,
+    how: How,
+    way: Way,
+    desk: Desk,
+}
+
+impl Connection {
+    /// Where its interrupts are counted.
+    pub fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    /// Ends it: silent at the function and at the interrupt controller, vectors
+    /// back with the PHB. `Err` says what did not obey; a function that did not
+    /// is cut off all the same.
+    ///
+    /// # Errors
+    /// The function, the PHB or the interrupt controller did not obey. What the
+    /// latter two did not give up stays unused.
+    pub fn disconnect(self) -> Result<(), String> {
+        let (place, desk) = (self.place, &self.desk);
+        let (bridge, host) = place.bridge()?;
+        match self.how {
+            How::Line { source } => {
+                let mut config = Config::known(&host.phb);
+                let mut registers = Registers::new(&mut config, place.id(host));
+                let quiet = set_pin(&mut registers, false);
+                close_line(source).map_err(text)?;
+                quiet.map_err(text)
+            }
+            How::Messages(wired) => place.with_wiring(bridge, host, self.way, desk, |wiring| {
+                match wiring.disconnect(wired) {
+                    Ok(function) => function.map_err(text),
+                    Err((error, _)) => Err(text(error)),
+                }
+            })?,
+        }
+    }
+}
+
+fn text(error: impl fmt::Display) -> String {
+    format!("{error}")
+}
