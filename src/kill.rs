@@ -258,3 +258,32 @@ pub fn land_each(
     }
     Ok(Landed(()))
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kill_of_its_own_records_its_failure_itself() {
+        let gate = KillGate::new();
+        assert!(gate.alone(|| Ok::<_, ()>(())).is_ok() && !gate.has_failed());
+        assert!(matches!(gate.alone(|| Err(7)), Err(Untrusted::Own(7))));
+        assert!(gate.has_failed());
+        // Nothing is tried from now on, and a kill that is shared neither.
+        let never = || -> Result<(), ()> { panic!("a kill was started") };
+        assert!(matches!(gate.alone(never), Err(Untrusted::Other)));
+        assert!(matches!(gate.pass(never), Err(Untrusted::Other)));
+    }
+
+    #[test]
+    fn trust_comes_back_for_a_kill_that_nothing_followed() {
+        let gate = KillGate::new();
+        gate.distrust();
+        let old = gate.force(|| Ok::<_, ()>(())).ok().unwrap();
+        gate.distrust();
+        assert!(!gate.trust(old) && gate.has_failed());
+        let new = gate.force(|| Ok::<_, ()>(())).ok().unwrap();
+        assert!(gate.trust(new) && !gate.has_failed());
+        assert!(gate.force(|| Err(())).is_err() && gate.has_failed());
+    }
+}

@@ -2,6 +2,7 @@
 //! `RUSTFLAGS="--cfg loom" cargo test --release --target-dir target/loom --test engine_loom`.
 #![cfg(loom)]
 
+use std::cell::Cell;
 use std::sync::{Arc as StdArc, Mutex as StdMutex};
 
 use loom::sync::Arc;
@@ -10,11 +11,12 @@ use loom::thread;
 use pinion::addr::{BusAddr, HostAddr};
 use pinion::dma::{DetachMode, DmaError, Engine, ErrorKind, Quota, Window, WindowConfig};
 use pinion::memory::ledger::{Gate, GateError, Holdings, Ledger, LedgerError, OwnerId};
+use pinion::seam::sync::Shared;
 use pinion::seam::{
     DmaTable, Interrupts, KillScope, KillStyle, PeId, PhbError, PhbPort, TableFrames, TableLimits,
     TableMemory, TveSelect,
 };
-use pinion::sim::{Machine, PhbKind, PhbModel};
+use pinion::sim::{Failure, Machine, PhbKind, PhbModel, play_thread};
 use pinion::tce::{Access, PageShift, PageSizes, TableShape};
 
 /// The model machine, with a point where loom may switch threads at each
@@ -22,9 +24,35 @@ use pinion::tce::{Access, PageShift, PageSizes, TableShape};
 struct Explored {
     machine: StdArc<Machine>,
     switch: AtomicUsize,
+    // The thread whose barriers do nothing.
+    forgets: Option<u64>,
+}
+
+loom::thread_local! {
+    // Which thread of the model machine this is: loom runs all on one.
+    static ROLE: Cell<u64> = Cell::new(0);
+}
+
+fn play() -> u64 {
+    let role = ROLE.with(Cell::get);
+    play_thread(role);
+    role
+}
+
+/// A thread of the model machine beside thread 0, which is the test itself.
+fn spawn<T: 'static>(run: impl FnOnce() -> T + 'static) -> thread::JoinHandle<T> {
+    thread::spawn(move || {
+        ROLE.with(|role| role.set(1));
+        run()
+    })
 }
 
 impl Explored {
+    fn machine(&self) -> &Machine {
+        play();
+        &self.machine
+    }
+
     fn point(&self) {
         self.switch.fetch_add(1, Ordering::SeqCst);
     }
@@ -32,75 +60,81 @@ impl Explored {
 
 impl TableMemory for Explored {
     fn load(&self, table: HostAddr, index: usize) -> u64 {
-        self.machine.load(table, index)
+        self.machine().load(table, index)
     }
     fn store(&self, table: HostAddr, index: usize, value: u64) {
-        self.machine.store(table, index, value);
+        self.machine().store(table, index, value);
     }
     fn clear(&self, table: HostAddr, start: usize, entries: usize) {
-        self.machine.clear(table, start, entries);
+        self.machine().clear(table, start, entries);
     }
     fn barrier(&self) {
         self.point();
-        self.machine.barrier();
+        if Some(play()) != self.forgets {
+            self.machine.barrier();
+        }
     }
 }
 
 impl TableFrames for Explored {
     fn allocate(&self, shift: u32) -> Option<HostAddr> {
         self.point();
-        self.machine.allocate(shift)
+        self.machine().allocate(shift)
     }
     fn free(&self, frame: HostAddr, shift: u32) {
         self.point();
-        self.machine.free(frame, shift);
+        self.machine().free(frame, shift);
     }
 }
 
 impl PhbPort for Explored {
     fn kill_style(&self, pe: PeId) -> KillStyle {
-        self.machine.kill_style(pe)
+        self.machine().kill_style(pe)
     }
     fn table_limits(&self, pe: PeId) -> TableLimits {
-        self.machine.table_limits(pe)
+        self.machine().table_limits(pe)
     }
     fn push_writes(&self, pe: PeId) -> Result<(), PhbError> {
         self.point();
-        self.machine.push_writes(pe)
+        self.machine().push_writes(pe)
     }
     fn kill(&self, pe: PeId, scope: KillScope) -> Result<(), PhbError> {
         self.point();
-        let result = self.machine.kill(pe, scope);
+        let result = self.machine().kill(pe, scope);
         self.point();
         result
     }
     fn freeze(&self, pe: PeId) -> Result<(), PhbError> {
-        self.machine.freeze(pe)
+        self.machine().freeze(pe)
     }
     fn clear_freeze(&self, pe: PeId) -> Result<(), PhbError> {
-        self.machine.clear_freeze(pe)
+        self.machine().clear_freeze(pe)
     }
     fn set_tve(&self, pe: PeId, tve: TveSelect, table: Option<&DmaTable>) -> Result<(), PhbError> {
         self.point();
-        self.machine.set_tve(pe, tve, table)
+        self.machine().set_tve(pe, tve, table)
     }
     fn bus_master_off(&self, pe: PeId) -> Result<(), PhbError> {
-        self.machine.bus_master_off(pe)
+        self.machine().bus_master_off(pe)
     }
     fn reset_functions(&self, pe: PeId) -> Result<(), PhbError> {
-        self.machine.reset_functions(pe)
+        self.machine().reset_functions(pe)
     }
 }
 
 impl Interrupts for Explored {
-    // Loom runs all its threads on one: no count of masks by thread.
     fn mask() -> u64 {
-        0
+        play();
+        Machine::mask()
     }
-    fn restore(_state: u64) {}
+    fn restore(state: u64) {
+        play();
+        Machine::restore(state);
+    }
 }
 
 const PE: PeId = PeId { phb: 0, pe: 0 };
+const OTHER_PE: PeId = PeId { phb: 0, pe: 1 };
 const OWNER: OwnerId = OwnerId(1);
 const REGION: HostAddr = HostAddr::new(0x10_0000);
 
@@ -116,6 +150,11 @@ struct World {
 }
 
 fn world(pages: u64, levels: u32) -> Arc<World> {
+    world_where(None, pages, levels)
+}
+
+/// A world in which the barriers of thread `forgets` do nothing.
+fn world_where(forgets: Option<u64>, pages: u64, levels: u32) -> Arc<World> {
     let machine = StdArc::new(Machine::new(
         vec![PhbModel::new(PhbKind::Phb4, 2)],
         1 << 18,
@@ -124,6 +163,7 @@ fn world(pages: u64, levels: u32) -> Arc<World> {
     let explored = Explored {
         machine: machine.clone(),
         switch: AtomicUsize::new(0),
+        forgets,
     };
     let engine = Engine::new(explored, &[2]);
     let ledger = Ledger::new();
@@ -142,6 +182,7 @@ fn world(pages: u64, levels: u32) -> Arc<World> {
         .create_window(&config, holdings.clone(), quota.clone())
         .unwrap();
     machine.add_function(PE, 0, OWNER);
+    machine.add_function(OTHER_PE, 1, OWNER);
     engine.attach(&window, PE).unwrap();
     Arc::new(World {
         engine,
@@ -172,14 +213,25 @@ impl World {
 
     /// A device's access; a host address it must not reach is a violation.
     fn dma(&self, page: u64) -> bool {
+        self.dma_by(0, page)
+    }
+
+    fn dma_by(&self, function: u16, page: u64) -> bool {
         let _alone = self.stray.lock().unwrap();
         self.machine
-            .probe(0, 0, BusAddr::new(page << 12), true)
+            .probe(0, function, BusAddr::new(page << 12), true)
             .is_ok()
     }
 
     /// Takes the region back if nothing holds it; it is nobody's then.
     fn try_reclaim(&self) -> bool {
+        if let Err(error) = self.engine.quiet(&self.holdings, REGION) {
+            assert!(
+                matches!(error, DmaError::Ledger(LedgerError::Pinned { .. })),
+                "{error}"
+            );
+            return false;
+        }
         match self.ledger.reclaim(&self.holdings, REGION) {
             Ok(free) => {
                 self.machine.set_owner(free.start, free.bytes, None);
@@ -199,7 +251,7 @@ impl World {
 }
 
 /// Explores with at most `preemptions` forced switches of threads.
-fn explore(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
+fn explore(preemptions: usize, test: impl Fn() + Sync + Send + 'static) -> usize {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.max_branches = 20_000;
@@ -212,15 +264,16 @@ fn explore(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
     let runs = runs.load(std::sync::atomic::Ordering::Relaxed);
     println!("{runs} interleavings");
     assert!(runs > 10, "only {runs} interleavings");
+    runs
 }
 
 #[test]
 fn the_gate_never_admits_a_pin_after_its_release() {
-    explore(3, || {
+    let _runs = explore(3, || {
         let gate = Arc::new(Gate::new());
         let pinner = {
             let gate = gate.clone();
-            thread::spawn(move || match gate.pin(1) {
+            spawn(move || match gate.pin(1) {
                 Ok(()) => {
                     // As long as the pin is held, nobody can take the region.
                     assert!(!gate.is_released());
@@ -231,7 +284,7 @@ fn the_gate_never_admits_a_pin_after_its_release() {
         };
         let second = {
             let gate = gate.clone();
-            thread::spawn(move || {
+            spawn(move || {
                 if gate.pin(2).is_ok() {
                     assert!(!gate.is_released());
                     gate.unpin(2);
@@ -251,11 +304,11 @@ fn the_gate_never_admits_a_pin_after_its_release() {
 
 #[test]
 fn a_region_that_is_taken_back_is_reached_by_no_device() {
-    explore(2, || {
+    let _runs = explore(2, || {
         let world = world(512, 1);
         let mapper = {
             let world = world.clone();
-            thread::spawn(move || {
+            spawn(move || {
                 if world.map(3, 0).is_ok() {
                     world.dma(3);
                     assert_eq!(world.unmap(3), Ok(1));
@@ -274,11 +327,11 @@ fn a_region_that_is_taken_back_is_reached_by_no_device() {
 
 #[test]
 fn two_maps_of_one_page_have_one_winner() {
-    explore(2, || {
+    let _runs = explore(2, || {
         let world = world(512, 1);
         let other = {
             let world = world.clone();
-            thread::spawn(move || world.map(5, 1))
+            spawn(move || world.map(5, 1))
         };
         let mine = world.map(5, 2);
         let theirs = other.join().unwrap();
@@ -295,13 +348,13 @@ fn two_maps_of_one_page_have_one_winner() {
 
 #[test]
 fn two_unmaps_of_one_page_count_it_once_and_both_may_rely_on_it() {
-    explore(2, || {
+    let _runs = explore(2, || {
         let world = world(512, 1);
         world.map(5, 1).unwrap();
         assert!(world.dma(5));
         let other = {
             let world = world.clone();
-            thread::spawn(move || {
+            spawn(move || {
                 let count = world.unmap(5).unwrap();
                 assert!(!world.dma(5), "reached after unmap returned");
                 count
@@ -317,7 +370,7 @@ fn two_unmaps_of_one_page_count_it_once_and_both_may_rely_on_it() {
 
 #[test]
 fn threads_share_kills_but_never_one_that_started_too_early() {
-    explore(2, || {
+    let _runs = explore(2, || {
         let world = world(512, 1);
         world.map(0, 0).unwrap();
         world.map(1, 1).unwrap();
@@ -325,7 +378,7 @@ fn threads_share_kills_but_never_one_that_started_too_early() {
         let before = world.machine.kills(0);
         let other = {
             let world = world.clone();
-            thread::spawn(move || {
+            spawn(move || {
                 assert_eq!(world.unmap(1), Ok(1));
                 assert!(!world.dma(1));
             })
@@ -340,12 +393,12 @@ fn threads_share_kills_but_never_one_that_started_too_early() {
 
 #[test]
 fn map_and_unmap_race_over_a_tombstone() {
-    explore(2, || {
+    let _runs = explore(2, || {
         let world = world(512, 1);
         world.map(7, 0).unwrap();
         let unmapper = {
             let world = world.clone();
-            thread::spawn(move || assert_eq!(world.unmap(7), Ok(1)))
+            spawn(move || assert_eq!(world.unmap(7), Ok(1)))
         };
         // Live, tombstone or empty: busy, busy or mapped.
         let mapped = match world.map(7, 1) {
@@ -363,7 +416,7 @@ fn map_and_unmap_race_over_a_tombstone() {
 
 #[test]
 fn levels_come_and_go_under_two_threads() {
-    explore(2, || {
+    let _runs = explore(2, || {
         let world = world(512 * 16, 2);
         // Leaves that stay linked when empty are used up.
         for leaf in 8..12 {
@@ -373,7 +426,7 @@ fn levels_come_and_go_under_two_threads() {
         world.map(0, 0).unwrap();
         let other = {
             let world = world.clone();
-            thread::spawn(move || {
+            spawn(move || {
                 // Makes a leaf, or uses the one that is being emptied.
                 world.map(1, 1).unwrap();
                 assert!(world.dma(1));
@@ -397,11 +450,11 @@ fn levels_come_and_go_under_two_threads() {
 
 #[test]
 fn a_window_goes_while_another_thread_maps_and_unmaps() {
-    explore(2, || {
+    let _runs = explore(2, || {
         let world = world(1024, 2);
         let other = {
             let world = world.clone();
-            thread::spawn(move || {
+            spawn(move || {
                 for result in [world.map(2, 0).err(), world.unmap(2).err()] {
                     assert!(
                         result.is_none_or(|error| error == DmaError::WindowClosing),
@@ -424,12 +477,12 @@ fn a_window_goes_while_another_thread_maps_and_unmaps() {
 
 #[test]
 fn the_last_detach_and_a_map_leave_all_or_nothing() {
-    explore(2, || {
+    let _runs = explore(2, || {
         let world = world(512, 1);
         world.map(0, 0).unwrap();
         let other = {
             let world = world.clone();
-            thread::spawn(move || world.map(1, 1))
+            spawn(move || world.map(1, 1))
         };
         world
             .engine
@@ -445,4 +498,187 @@ fn the_last_detach_and_a_map_leave_all_or_nothing() {
         assert!(!world.dma(0) && !world.dma(1));
         world.check();
     });
+}
+
+#[test]
+fn a_waiting_writer_comes_before_a_later_reader() {
+    let _runs = explore(3, || {
+        let shared = Arc::new(Shared::<u32, Explored>::new(0));
+        let first = shared.read();
+        let writer = {
+            let shared = shared.clone();
+            spawn(move || *shared.write() += 1)
+        };
+        while !shared.has_writer() {
+            thread::yield_now();
+        }
+        let second = {
+            let shared = shared.clone();
+            thread::spawn(move || *shared.read())
+        };
+        assert_eq!(*first, 0);
+        drop(first);
+        assert_eq!(second.join().unwrap(), 1);
+        writer.join().unwrap();
+        assert!(!shared.has_writer());
+    });
+}
+
+/// The first kill of two unmaps fails, whoever starts it, and whoever shares it.
+#[test]
+fn a_kill_that_fails_releases_nothing_in_any_thread() {
+    let _runs = explore(2, || {
+        let world = world(512, 1);
+        world.map(0, 0).unwrap();
+        world.map(1, 1).unwrap();
+        assert!(world.dma(0) && world.dma(1));
+        world.machine.fail(Some(Failure {
+            after: 0,
+            forever: false,
+            error: PhbError::TimedOut,
+        }));
+        let other = {
+            let world = world.clone();
+            spawn(move || world.unmap(1))
+        };
+        let results = [world.unmap(0), other.join().unwrap()];
+        world.machine.fail(None);
+        let failed = results.iter().filter(|result| result.is_err()).count();
+        assert!(failed > 0, "{results:?}");
+        // Each page whose unmap failed is held, by a live entry or a tombstone.
+        let pins = || world.holdings.region_of(REGION).unwrap().pins;
+        assert_eq!(pins(), failed as u64, "{results:?}");
+        world.check();
+        assert!(world.machine.is_frozen(PE));
+        world.engine.recover(&world.window).unwrap();
+        world.machine.bus_master_on(PE);
+        for (page, result) in (0..).zip(results) {
+            match result {
+                Ok(count) => assert_eq!(count, 1),
+                Err(DmaError::Kill { .. }) => {
+                    assert!(!world.dma(page), "{results:?}");
+                    assert_eq!(world.unmap(page), Ok(0));
+                }
+                // It came too late to begin.
+                Err(error) => {
+                    assert_eq!(error, DmaError::Frozen(PE));
+                    assert!(world.dma(page), "{results:?}");
+                    assert_eq!(world.unmap(page), Ok(1));
+                }
+            }
+        }
+        assert_eq!(pins(), 0);
+        world.check();
+    });
+}
+
+#[test]
+fn a_recovery_waits_for_an_unmap_that_is_under_way() {
+    let _runs = explore(2, || {
+        let world = world(512, 1);
+        world.map(0, 0).unwrap();
+        world.map(1, 1).unwrap();
+        assert!(world.dma(0) && world.dma(1));
+        world.machine.fail(Some(Failure {
+            after: 0,
+            forever: false,
+            error: PhbError::TimedOut,
+        }));
+        let other = {
+            let world = world.clone();
+            spawn(move || world.unmap(1))
+        };
+        let mine = world.unmap(0);
+        let recovered = world.engine.recover(&world.window);
+        let theirs = other.join().unwrap();
+        if recovered.is_err() {
+            // The other thread's kill was the one to fail, just now.
+            assert!(theirs.is_err(), "{recovered:?} {mine:?} {theirs:?}");
+        }
+        world.machine.fail(None);
+        world.engine.recover(&world.window).unwrap();
+        world.machine.bus_master_on(PE);
+        assert_eq!(world.window.failed(), None);
+        for (page, result) in [(0, mine), (1, theirs)] {
+            let live = matches!(result, Err(DmaError::Frozen(_)));
+            assert_eq!(world.dma(page), live, "{mine:?} {theirs:?}");
+            assert_eq!(world.unmap(page), Ok(u64::from(live)));
+        }
+        assert_eq!(world.holdings.region_of(REGION).unwrap().pins, 0);
+        world.check();
+    });
+}
+
+#[test]
+fn a_pe_that_is_attached_finds_nothing_that_is_being_unmapped() {
+    assert_eq!(attached_while_unmapped(None), 0);
+}
+
+#[test]
+fn an_attach_without_its_barrier_is_noticed() {
+    assert!(attached_while_unmapped(Some(0)) > 0);
+}
+
+/// In how many interleavings a PE, attached by thread 0, reaches a page after
+/// thread 1 has unmapped it.
+fn attached_while_unmapped(forgets: Option<u64>) -> usize {
+    let reached = StdArc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = reached.clone();
+    let _runs = explore(2, move || {
+        let world = world_where(forgets, 512, 1);
+        // Seen by the PHB for sure, whoever forgets.
+        world.machine.barrier();
+        world.map(3, 0).unwrap();
+        world.machine.barrier();
+        let other = {
+            let world = world.clone();
+            spawn(move || assert_eq!(world.unmap(3), Ok(1)))
+        };
+        world.engine.attach(&world.window, OTHER_PE).unwrap();
+        world.dma_by(1, 3);
+        other.join().unwrap();
+        if world.dma_by(1, 3) {
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    });
+    reached.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+/// Two threads unmap a page each; the barriers of one do nothing. The other may
+/// rely on its unmap all the same, also when it shares the kill.
+#[test]
+fn a_thread_without_its_barrier_is_noticed_whoever_kills() {
+    for forgets in [0, 1] {
+        let reached = StdArc::new(StdMutex::new([0, 0]));
+        let counter = reached.clone();
+        let _runs = explore(2, move || {
+            let world = world_where(Some(forgets), 512, 1);
+            world.map(0, 0).unwrap();
+            world.map(1, 1).unwrap();
+            world.machine.barrier();
+            world.dma(0);
+            world.dma(1);
+            let before = world.machine.kills(0);
+            let other = {
+                let world = world.clone();
+                spawn(move || {
+                    assert_eq!(world.unmap(1), Ok(1));
+                    world.dma(1)
+                })
+            };
+            assert_eq!(world.unmap(0), Ok(1));
+            let mine = world.dma(0);
+            let theirs = other.join().unwrap();
+            let (wrong, right) = if forgets == 0 {
+                (mine, theirs)
+            } else {
+                (theirs, mine)
+            };
+            assert!(!right, "reached after unmap returned");
+            let shared = world.machine.kills(0) - before == 1;
+            counter.lock().unwrap()[usize::from(shared)] += usize::from(wrong);
+        });
+        let [own, shared] = *reached.lock().unwrap();
+        assert!(own > 0 && shared > 0, "{own} {shared}");
+    }
 }

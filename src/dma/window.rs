@@ -145,6 +145,9 @@ impl<P: Platform> Window<P> {
         while self.in_flight.load(Ordering::Acquire) != 0 {
             relax();
         }
+        // What they stored under the lock is this thread's to drain, too: the
+        // model does not see that the count says so already.
+        drop(self.state.lock());
     }
 
     /// Calls `visit` for each segment of `range`, holes included, under the

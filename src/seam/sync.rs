@@ -121,7 +121,14 @@ impl<T, I: Interrupts> DerefMut for LockGuard<'_, T, I> {
 }
 
 /// A lock with many readers or one writer, held with interrupts off.
+///
+/// Fair to writers: a reader that comes after a writer waits for it, so that a
+/// writer waits only for those who are inside already. A thread that reads must
+/// not read again before it has let go: a writer in between would wait for ever.
 pub struct Shared<T, I> {
+    // Writers that wait or are inside. The inner lock alone would let readers
+    // pass a waiting writer, again and again.
+    writers: AtomicU32,
     inner: RawRwLock<T>,
     _interrupts: PhantomData<fn() -> I>,
 }
@@ -135,22 +142,50 @@ pub struct ReadGuard<'a, T, I: Interrupts> {
 /// Write access to what a [`Shared`] protects.
 pub struct WriteGuard<'a, T, I: Interrupts> {
     inner: RawWriteGuard<'a, T>,
+    _announced: Announced<'a>,
     _masked: Masked<I>,
+}
+
+/// A writer is there, from before it waits until the lock is open again.
+struct Announced<'a>(&'a AtomicU32);
+
+impl<'a> Announced<'a> {
+    fn new(writers: &'a AtomicU32) -> Self {
+        writers.fetch_add(1, Ordering::Relaxed);
+        Self(writers)
+    }
+}
+
+impl Drop for Announced<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl<T, I: Interrupts> Shared<T, I> {
     /// An open lock around `value`.
     pub fn new(value: T) -> Self {
         Self {
+            writers: AtomicU32::new(0),
             inner: RawRwLock::new(value),
             _interrupts: PhantomData,
         }
     }
 
-    /// Masks interrupts and waits until no writer is inside.
+    /// Whether a writer waits or is inside, at this moment.
+    #[inline]
+    pub fn has_writer(&self) -> bool {
+        // Only who is first depends on it; the inner lock orders accesses.
+        self.writers.load(Ordering::Relaxed) != 0
+    }
+
+    /// Masks interrupts and waits until no writer is inside, nor waits.
     #[inline]
     pub fn read(&self) -> ReadGuard<'_, T, I> {
         let masked = Masked::new();
+        while self.has_writer() {
+            relax();
+        }
         #[cfg(not(loom))]
         let inner = self.inner.read();
         #[cfg(loom)]
@@ -168,6 +203,7 @@ impl<T, I: Interrupts> Shared<T, I> {
     #[inline]
     pub fn write(&self) -> WriteGuard<'_, T, I> {
         let masked = Masked::new();
+        let announced = Announced::new(&self.writers);
         #[cfg(not(loom))]
         let inner = self.inner.write();
         #[cfg(loom)]
@@ -177,6 +213,7 @@ impl<T, I: Interrupts> Shared<T, I> {
             .unwrap_or_else(|poison| poison.into_inner());
         WriteGuard {
             inner,
+            _announced: announced,
             _masked: masked,
         }
     }
@@ -202,5 +239,42 @@ impl<T, I: Interrupts> DerefMut for WriteGuard<'_, T, I> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         &mut self.inner
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    struct Unmasked;
+
+    impl Interrupts for Unmasked {
+        fn mask() -> u64 {
+            0
+        }
+        fn restore(_state: u64) {}
+    }
+
+    #[test]
+    fn a_reader_that_comes_later_lets_a_waiting_writer_pass() {
+        let shared = Shared::<_, Unmasked>::new(0);
+        let order = Mutex::new(std::vec::Vec::new());
+        std::thread::scope(|scope| {
+            let first = shared.read();
+            let writer = scope.spawn(|| {
+                *shared.write() += 1;
+            });
+            while !shared.has_writer() {
+                std::thread::yield_now();
+            }
+            let second = scope.spawn(|| order.lock().unwrap().push(*shared.read()));
+            // Time to do the wrong thing: the lock is open to readers inside.
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            assert!(!second.is_finished() && !writer.is_finished());
+            drop(first);
+        });
+        assert_eq!(*order.lock().unwrap(), [1]);
+        assert!(!shared.has_writer());
     }
 }

@@ -17,8 +17,10 @@ mod phb;
 mod platform;
 mod rng;
 mod table_store;
+mod thread;
 
 pub use flat::Flat;
 pub use machine::{Failure, Hit, Machine, Step, Violation};
 pub use phb::{DmaFault, Pest, PhbKind, PhbModel};
 pub use rng::Rng;
+pub use thread::play_thread;

@@ -1,20 +1,14 @@
 //! The seams over the model.
 
-use std::cell::Cell;
-
 use super::machine::{Machine, Step, Violation};
 use super::phb::PhbKind;
+use super::thread;
 use crate::addr::HostAddr;
 use crate::seam::{
     DmaTable, Interrupts, KillScope, KillStyle, PeId, PhbError, PhbPort, TableFrames, TableLimits,
     TableMemory, TveSelect,
 };
 use crate::tce::tve::Tve;
-
-std::thread_local! {
-    // How often this thread has masked interrupts: not 0 under a lock.
-    static MASKED: Cell<u64> = const { Cell::new(0) };
-}
 
 /// What a freed table is full of: entries that lead to page 0x6666000, which no
 /// test owns.
@@ -23,7 +17,7 @@ const POISON: u64 = 0x666_6003;
 impl Machine {
     /// A call that must not happen under a lock.
     fn slow(&self, step: Step) {
-        if MASKED.get() != 0 {
+        if thread::is_masked() {
             self.inner().violations.push(Violation::SlowUnderLock(step));
         }
     }
@@ -164,10 +158,10 @@ impl PhbPort for Machine {
 
 impl Interrupts for Machine {
     fn mask() -> u64 {
-        MASKED.replace(MASKED.get() + 1)
+        thread::mask()
     }
 
     fn restore(state: u64) {
-        MASKED.set(state);
+        thread::restore(state);
     }
 }

@@ -1,20 +1,35 @@
-//! Table memory with a store buffer between the CPUs and the PHBs.
+//! Table memory with a store buffer of each CPU between them and the PHBs.
 
 use std::vec;
 use std::vec::Vec;
 
 use super::rng::Rng;
+use super::thread::{self, Section};
 use crate::addr::HostAddr;
 
-/// Memory for tables. A PHB sees a store for certain only once a barrier has
-/// drained it; before that, any part of the buffer may drain, in any order.
+/// A store that a PHB may not see yet.
+struct Pending {
+    word: usize,
+    value: [u8; 8],
+    // The order of stores, as all CPUs agree on it.
+    order: u64,
+    thread: u64,
+    section: Section,
+}
+
+/// Memory for tables. CPUs see each other's stores at once; a PHB sees one for
+/// certain only once a barrier has drained it, of the thread that made it or of
+/// one that has observed it. Before that, any store may drain, in any order.
 pub(super) struct TableStore {
     base: u64,
     // As the CPUs see it, in the byte order of memory.
     stored: Vec<[u8; 8]>,
     // As the PHBs see it.
     drained: Vec<[u8; 8]>,
-    buffer: Vec<usize>,
+    // The order of the store that a PHB sees.
+    drained_order: Vec<u64>,
+    order: u64,
+    buffer: Vec<Pending>,
 }
 
 impl TableStore {
@@ -24,6 +39,8 @@ impl TableStore {
             base: base.get(),
             stored: vec![[0; 8]; words],
             drained: vec![[0; 8]; words],
+            drained_order: vec![0; words],
+            order: 0,
             buffer: Vec::new(),
         }
     }
@@ -44,13 +61,38 @@ impl TableStore {
 
     pub(super) fn store(&mut self, table: HostAddr, index: usize, value: u64) {
         let word = self.word(table.get() + index as u64 * 8);
-        self.stored[word] = value.to_be_bytes();
-        self.buffer.push(word);
+        let value = value.to_be_bytes();
+        let (thread, section) = thread::storing();
+        self.stored[word] = value;
+        self.order += 1;
+        self.buffer.push(Pending {
+            word,
+            value,
+            order: self.order,
+            thread,
+            section,
+        });
     }
 
+    /// What a barrier of this thread drains.
     pub(super) fn drain(&mut self) {
-        for word in self.buffer.drain(..) {
-            self.drained[word] = self.stored[word];
+        let drains = thread::barrier();
+        let mut buffer = core::mem::take(&mut self.buffer);
+        buffer.retain(|pending| {
+            let drained = drains(pending.thread, &pending.section);
+            if drained {
+                self.arrive(pending);
+            }
+            !drained
+        });
+        self.buffer = buffer;
+    }
+
+    fn arrive(&mut self, pending: &Pending) {
+        // A store never hides a later one.
+        if self.drained_order[pending.word] < pending.order {
+            self.drained_order[pending.word] = pending.order;
+            self.drained[pending.word] = pending.value;
         }
     }
 
@@ -58,11 +100,9 @@ impl TableStore {
     pub(super) fn drain_some(&mut self, rng: &mut Rng) {
         let count = rng.below(4).min(self.buffer.len() as u64);
         for _ in 0..count {
-            let word = self
-                .buffer
-                .swap_remove(rng.below(self.buffer.len() as u64) as usize);
-            // The newest value of this word: older ones in the buffer merge.
-            self.drained[word] = self.stored[word];
+            let index = rng.below(self.buffer.len() as u64) as usize;
+            let pending = self.buffer.swap_remove(index);
+            self.arrive(&pending);
         }
     }
 
@@ -76,12 +116,56 @@ impl TableStore {
         let word = self.word(table.get());
         let end = word + (bytes / 8) as usize;
         self.buffer
-            .retain(|&pending| pending < word || pending >= end);
+            .retain(|pending| pending.word < word || pending.word >= end);
         self.stored[word..end].fill(value.to_be_bytes());
         self.drained[word..end].fill(value.to_be_bytes());
     }
 
     pub(super) fn contains(&self, address: u64) -> bool {
         address >= self.base && (address - self.base) / 8 < self.stored.len() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::thread::{mask, play_thread, restore};
+
+    const TABLE: HostAddr = HostAddr::new(0x1000);
+
+    #[test]
+    fn a_barrier_drains_what_its_thread_stored_or_observed() {
+        let mut store = TableStore::new(TABLE, 64);
+        play_thread(1);
+        store.store(TABLE, 0, 10);
+        // Thread 2 has not seen it.
+        play_thread(2);
+        restore(mask());
+        store.store(TABLE, 1, 20);
+        store.drain();
+        assert_eq!((store.read(0x1000), store.read(0x1008)), (0, 20));
+        // Thread 1 lets go of a lock, thread 2 has had one since, or not.
+        play_thread(1);
+        restore(mask());
+        play_thread(2);
+        store.drain();
+        assert_eq!(store.read(0x1000), 0);
+        restore(mask());
+        store.drain();
+        assert_eq!(store.read(0x1000), 10);
+    }
+
+    #[test]
+    fn a_late_store_does_not_hide_a_later_one() {
+        let mut store = TableStore::new(TABLE, 64);
+        play_thread(1);
+        store.store(TABLE, 0, 10);
+        play_thread(2);
+        store.store(TABLE, 0, 20);
+        store.drain();
+        assert_eq!((store.load(TABLE, 0), store.read(0x1000)), (20, 20));
+        play_thread(1);
+        store.drain();
+        assert_eq!(store.read(0x1000), 20);
     }
 }

@@ -1,17 +1,22 @@
 //! After a failure a PE works again, or is known not to.
 
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use pinion::dma::{DetachMode, DmaError, Window};
 use pinion::seam::PhbError;
-use pinion::sim::{Failure, Machine, PhbKind};
+use pinion::sim::{Failure, Machine, PhbKind, Step};
 use pinion::tce::{Access, PageShift};
 
 use super::support::{Party, Rig, pe};
 
 /// Two windows of one PE: below and above bit 59.
 fn twin() -> (Rig, Party, [Arc<Window<Machine>>; 2]) {
-    let rig = Rig::new(PhbKind::Phb4, PageShift::K4, 5);
+    twin_of(PhbKind::Phb4)
+}
+
+fn twin_of(kind: PhbKind) -> (Rig, Party, [Arc<Window<Machine>>; 2]) {
+    let rig = Rig::new(kind, PageShift::K4, 5);
     let party = rig.party(1);
     rig.grant(&party, 0x1000, 64);
     let windows = [0, 1 << (59 - 12)].map(|base| rig.window(&party, base, 64, 1));
@@ -27,6 +32,22 @@ fn fail(rig: &Rig, after: u64, forever: bool) {
         forever,
         error,
     }));
+}
+
+/// The next thread that comes to `step` says so and waits there.
+fn stop_at(rig: &Rig, step: Step) -> (Receiver<()>, Sender<()>) {
+    let (arrived, at_step) = channel();
+    let (go_on, waits) = channel();
+    let mut ends = Some((arrived, waits));
+    rig.machine().set_hook(move |_, now| {
+        if now == step
+            && let Some((arrived, waits)) = ends.take()
+        {
+            arrived.send(()).unwrap();
+            waits.recv().unwrap();
+        }
+    });
+    (at_step, go_on)
 }
 
 /// The PE does DMA through `window` again.
@@ -137,4 +158,69 @@ fn a_pe_changes_its_owner_only_after_a_reset() {
     }
     rig.engine.release_pe(pe(0)).unwrap();
     rig.engine.attach(&foreign, pe(0)).unwrap();
+}
+
+/// A kill by page is nobody else's, but its failure is everybody's: other
+/// threads know it before the PE is frozen, and if the freeze fails too.
+#[test]
+fn a_failed_kill_by_page_is_known_to_all() {
+    for forever in [false, true] {
+        let (rig, party, [a, b]) = twin_of(PhbKind::Phb3);
+        rig.engine
+            .map(&a, rig.bus(0), rig.host(0x1000), 1, Access::Read)
+            .unwrap();
+        fail(&rig, 0, forever);
+        let (at_freeze, go_on) = stop_at(&rig, Step::Freeze);
+        std::thread::scope(|scope| {
+            let unmap = scope.spawn(|| rig.engine.unmap(&a, rig.bus(0), 1));
+            at_freeze.recv().unwrap();
+            assert!(!rig.machine().is_frozen(pe(0)));
+            let untrusted = Err(DmaError::Kill {
+                pe: pe(0),
+                error: PhbError::Frozen,
+            });
+            assert_eq!(rig.engine.flush(&b), untrusted);
+            go_on.send(()).unwrap();
+            assert!(matches!(unmap.join().unwrap(), Err(DmaError::Kill { .. })));
+        });
+        rig.machine().clear_hook();
+        rig.machine().fail(None);
+        // Not even the freeze worked, if all calls fail.
+        assert_eq!(rig.machine().is_frozen(pe(0)), !forever);
+        let (one, other) = (rig.window(&party, 0, 64, 1), rig.bus(rig_page(&b) + 5));
+        assert_eq!(rig.engine.attach(&one, pe(0)), Err(DmaError::Frozen(pe(0))));
+        assert!(matches!(
+            rig.engine.unmap(&b, other, 1),
+            Err(DmaError::Frozen(_))
+        ));
+        assert_eq!(party.holdings.region(0).unwrap().pins, 1);
+        rig.engine.recover(&a).unwrap();
+        rig.engine.recover(&b).unwrap();
+        assert_eq!(party.holdings.region(0).unwrap().pins, 0);
+        works(&rig, &a);
+    }
+}
+
+/// A thread has changed entries and not passed its barrier when a PE is
+/// attached: the barrier of the attach's own kill drains them too.
+#[test]
+fn the_kill_of_an_attach_drains_what_others_have_stored() {
+    let (rig, party, [a, _b]) = twin();
+    rig.engine
+        .map(&a, rig.bus(0), rig.host(0x1000), 1, Access::Read)
+        .unwrap();
+    rig.machine().add_function(pe(1), 1, party.owner);
+    let (at_barrier, go_on) = stop_at(&rig, Step::Barrier);
+    std::thread::scope(|scope| {
+        let unmap = scope.spawn(|| rig.engine.unmap(&a, rig.bus(0), 1));
+        at_barrier.recv().unwrap();
+        // The old entry is what PHBs still read.
+        assert!(rig.machine().probe(0, 0, rig.bus(0), false).is_ok());
+        rig.engine.attach(&a, pe(1)).unwrap();
+        assert!(rig.machine().probe(0, 1, rig.bus(0), false).is_err());
+        go_on.send(()).unwrap();
+        assert_eq!(unmap.join().unwrap(), Ok(1));
+    });
+    rig.machine().clear_hook();
+    rig.check(&[&*a]);
 }

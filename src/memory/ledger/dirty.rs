@@ -6,6 +6,12 @@ use alloc::vec::Vec;
 use super::LedgerError;
 use crate::seam::sync::{AtomicU8, AtomicU64, Ordering};
 
+/// Granules that are looked at in one go, with the regions' lock held.
+pub(super) const TAKEN: usize = 512;
+
+/// A bit for each of them.
+pub(super) type Taken = [u64; TAKEN / 64];
+
 /// A byte per granule of a region. Marking is one store, no read-modify-write:
 /// two threads that mark neighbours do not disturb each other.
 #[derive(Debug)]
@@ -53,10 +59,15 @@ impl DirtyMap {
             .is_some_and(|mark| mark.load(Ordering::Relaxed) != 0)
     }
 
-    /// Calls `dirty` with the offset of each marked granule, which is clean
-    /// then, unless `replacing` is not 0.
-    pub(super) fn take(&self, replacing: &AtomicU64, mut dirty: impl FnMut(u64)) {
-        for (index, mark) in self.marks.iter().enumerate() {
+    /// Sets in `found` the bits of those marked granules that are among the
+    /// [`TAKEN`] from `first`; they are clean then, unless `replacing` is not 0.
+    /// False if none is left from `first`.
+    pub(super) fn take(&self, replacing: &AtomicU64, first: usize, found: &mut Taken) -> bool {
+        let end = self.marks.len().min(first.saturating_add(TAKEN));
+        let Some(marks) = self.marks.get(first..end).filter(|marks| !marks.is_empty()) else {
+            return false;
+        };
+        for (index, mark) in marks.iter().enumerate() {
             if mark.load(Ordering::Relaxed) == 0 {
                 continue;
             }
@@ -67,8 +78,11 @@ impl DirtyMap {
             {
                 mark.store(1, Ordering::Relaxed);
             }
-            dirty((index as u64) << self.granule);
+            if let Some(word) = found.get_mut(index / 64) {
+                *word |= 1 << (index % 64);
+            }
         }
+        true
     }
 
     /// Makes all of it clean: nothing holds the region.

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::counts::RegionCounts;
+use super::dirty::{TAKEN, Taken};
 use super::gate::{GateError, GateState};
 use super::region::{Region, RegionInfo};
 use super::release::{Releaser, Tally};
@@ -86,7 +87,8 @@ impl<I: Interrupts> Holdings<I> {
     pub(super) fn new(owner: OwnerId) -> Self {
         Self {
             owner,
-            regions: Shared::new(Vec::new()),
+            // No allocation under the lock later.
+            regions: Shared::new(Vec::with_capacity(REGIONS_PER_OWNER)),
             replacing: AtomicU64::new(0),
         }
     }
@@ -253,13 +255,32 @@ impl<I: Interrupts> Holdings<I> {
     /// misses nothing: take the marks, then copy; copy each page with a live
     /// writable entry too, each time. The last time, stop the devices first:
     /// unmap, or detach, which kill, and let posted writes land
-    /// (`Engine::land_writes`). One thread at a time.
+    /// (`Engine::land_writes`). One thread at a time. `dirty` is called with no
+    /// lock held; the error may come in the middle, if the region goes then.
     pub fn take_dirty(
         &self,
         start: HostAddr,
-        dirty: impl FnMut(HostAddr, u32),
+        mut dirty: impl FnMut(HostAddr, u32),
     ) -> Result<(), LedgerError> {
-        self.with_region(start, |region| region.take_dirty(&self.replacing, dirty))
+        for first in (0..).step_by(TAKEN) {
+            let mut found: Taken = [0; TAKEN / 64];
+            let (more, granule) = self.with_region(start, |region| {
+                let more = region.dirty().take(&self.replacing, first, &mut found);
+                (more, region.dirty().granule())
+            })?;
+            if !more {
+                break;
+            }
+            for (word, mut bits) in (first..).step_by(64).zip(found) {
+                while bits != 0 {
+                    let index = word + bits.trailing_zeros() as usize;
+                    bits &= bits - 1;
+                    let offset = (index as u64) << granule;
+                    dirty(HostAddr::new(start.get().wrapping_add(offset)), granule);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What is known about region `index`, the lowest address first.
@@ -275,13 +296,15 @@ impl<I: Interrupts> Holdings<I> {
             .map(Region::info)
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.regions.read().len() >= REGIONS_PER_OWNER
+    /// Whether it has no room for `more` and one region.
+    pub(super) fn is_full(&self, more: usize) -> bool {
+        self.regions.read().len() + more >= REGIONS_PER_OWNER
     }
 
     /// Adds a region that overlaps none.
     pub(super) fn insert(&self, region: Region) -> Result<(), LedgerError> {
         let mut regions = self.regions.write();
+        // Room was looked for before: it would be an allocation.
         if regions.len() >= REGIONS_PER_OWNER {
             return Err(LedgerError::TooManyRegions(self.owner));
         }

@@ -134,9 +134,15 @@ struct Books {
     owners: BTreeSet<OwnerId>,
     // Start of a region to its last byte and owner.
     regions: BTreeMap<HostAddr, (HostAddr, OwnerId)>,
+    // Regions that are on their way to an owner: they have their room there.
+    arriving: BTreeMap<OwnerId, usize>,
 }
 
 impl Books {
+    fn arriving(&self, owner: OwnerId) -> usize {
+        self.arriving.get(&owner).copied().unwrap_or(0)
+    }
+
     fn overlap(&self, start: HostAddr, last: HostAddr) -> Option<(HostAddr, OwnerId)> {
         let (&other, &(end, owner)) = self.regions.range(..=last).next_back()?;
         (end >= start).then_some((other, owner))
@@ -175,18 +181,17 @@ impl<I: Interrupts> Ledger<I> {
         granule: u32,
     ) -> Result<(), LedgerError> {
         let region = Region::new(start, bytes, granule)?;
-        let mut books = self.books.lock();
-        Self::enter(&mut books, holdings, region)
-    }
-
-    fn enter(books: &mut Books, holdings: &Holdings<I>, region: Region) -> Result<(), LedgerError> {
         let (start, last) = (region.start(), region.last());
+        let mut books = self.books.lock();
         if let Some((other, owner)) = books.overlap(start, last) {
             return Err(LedgerError::Overlap {
                 start,
                 other,
                 owner,
             });
+        }
+        if holdings.is_full(books.arriving(holdings.owner())) {
+            return Err(LedgerError::TooManyRegions(holdings.owner()));
         }
         holdings.insert(region)?;
         books.regions.insert(start, (last, holdings.owner()));
@@ -214,9 +219,13 @@ impl<I: Interrupts> Ledger<I> {
         holdings: &Holdings<I>,
         start: HostAddr,
     ) -> Result<FreeMemory, LedgerError> {
-        let mut books = self.books.lock();
-        let region = holdings.remove(start)?;
-        books.regions.remove(&start);
+        let region = {
+            let mut books = self.books.lock();
+            let region = holdings.remove(start)?;
+            books.regions.remove(&start);
+            region
+        };
+        // Its dirty map goes to the heap without the lock.
         Ok(FreeMemory {
             start,
             bytes: region.bytes(),
@@ -231,14 +240,25 @@ impl<I: Interrupts> Ledger<I> {
         to: &Holdings<I>,
         start: HostAddr,
     ) -> Result<(), LedgerError> {
-        let mut books = self.books.lock();
-        if to.is_full() {
-            return Err(LedgerError::TooManyRegions(to.owner()));
-        }
-        let region = from.remove(start)?;
+        let region = {
+            let mut books = self.books.lock();
+            let arriving = books.arriving(to.owner());
+            if to.is_full(arriving) {
+                return Err(LedgerError::TooManyRegions(to.owner()));
+            }
+            let region = from.remove(start)?;
+            books.arriving.insert(to.owner(), arriving + 1);
+            books.regions.insert(start, (region.last(), to.owner()));
+            region
+        };
+        // Nobody else knows the region now. Its map may be long: without a lock.
         region.renew();
-        books.regions.remove(&start);
-        Self::enter(&mut books, to, region)
+        let mut books = self.books.lock();
+        match books.arriving(to.owner()) {
+            0 | 1 => drop(books.arriving.remove(&to.owner())),
+            more => drop(books.arriving.insert(to.owner(), more - 1)),
+        }
+        to.insert(region)
     }
 
     /// Who owns the byte at `host`, and the last byte from there on that has the

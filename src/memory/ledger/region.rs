@@ -4,7 +4,6 @@ use super::dirty::DirtyMap;
 use super::gate::Gate;
 use super::{FRAME_SHIFT, LedgerError};
 use crate::addr::HostAddr;
-use crate::seam::sync::AtomicU64;
 
 /// A contiguous piece of host memory with one owner.
 #[derive(Debug)]
@@ -94,13 +93,8 @@ impl Region {
         self.dirty.is_marked(offset)
     }
 
-    pub(super) fn take_dirty(&self, replacing: &AtomicU64, mut dirty: impl FnMut(HostAddr, u32)) {
-        self.dirty.take(replacing, |offset| {
-            dirty(
-                HostAddr::new(self.start.get().wrapping_add(offset)),
-                self.dirty.granule(),
-            )
-        });
+    pub(super) fn dirty(&self) -> &DirtyMap {
+        &self.dirty
     }
 
     /// As for a new owner: open and clean. Nothing holds the region.
