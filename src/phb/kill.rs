@@ -7,7 +7,7 @@ use crate::seam::{KillScope, PhbError};
 
 /// PHB_DMARD_SYNC (PHB3), PHB_DMA_READ_WRITE_SYNC.
 pub(super) const DMA_SYNC: u64 = 0x200;
-const SYNC_START: u64 = 1 << 63;
+pub(super) const SYNC_START: u64 = 1 << 63;
 pub(super) const SYNC_COMPLETE: u64 = 1 << 62;
 const WRITE_SYNC_COMPLETE: u64 = 1 << 60;
 

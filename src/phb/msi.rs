@@ -9,7 +9,10 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> MessagePort for Phb<'_, H, F, W> {
     type Error = OpalError;
 
     fn give(&self, vector: u16, pe: PeNumber) -> Result<(), OpalError> {
-        self.call(|opal, phb| opal.set_xive_pe(phb, pe.get(), vector.into()))
+        self.call(|opal, phb| opal.set_xive_pe(phb, pe.get(), vector.into()))?;
+        let owner = (pe.get() != self.setup().reserved).then_some(pe);
+        self.expect(|expected| expected.set_msi(vector, owner));
+        Ok(())
     }
 
     fn take_back(&self, vector: u16) -> Result<(), OpalError> {

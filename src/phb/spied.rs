@@ -2,8 +2,9 @@
 //! and the end of each TCE kill.
 
 use super::PhbHardware;
-use super::kill::{DMA_SYNC, SYNC_COMPLETE, TCE_KILL};
+use super::kill::{DMA_SYNC, SYNC_COMPLETE, SYNC_START, TCE_KILL};
 use crate::addr::HostAddr;
+use crate::seam::sync::{AtomicU32, Ordering};
 use crate::spy::Spy;
 
 /// `hardware`, whose registers are at `registers`, watched by `spy`.
@@ -11,15 +12,19 @@ pub struct Spied<'s, H> {
     hardware: H,
     registers: HostAddr,
     spy: &'s Spy,
+    // Whether a sync was started and not yet seen to be complete. The register
+    // keeps telling of the one before.
+    syncing: AtomicU32,
 }
 
 impl<'s, H: PhbHardware> Spied<'s, H> {
     /// Puts `spy` on `hardware`.
-    pub const fn new(hardware: H, registers: HostAddr, spy: &'s Spy) -> Self {
+    pub fn new(hardware: H, registers: HostAddr, spy: &'s Spy) -> Self {
         Self {
             hardware,
             registers,
             spy,
+            syncing: AtomicU32::new(0),
         }
     }
 }
@@ -29,7 +34,12 @@ impl<H: PhbHardware> PhbHardware for Spied<'_, H> {
     fn load(&self, offset: u64) -> u64 {
         let value = self.hardware.load(offset);
         // All ones is a fence, not a completion.
-        if offset == DMA_SYNC && value & SYNC_COMPLETE != 0 && value != u64::MAX {
+        if offset == DMA_SYNC
+            && self.spy.is_armed()
+            && value & SYNC_COMPLETE != 0
+            && value != u64::MAX
+            && self.syncing.swap(0, Ordering::Relaxed) != 0
+        {
             self.spy.done();
         }
         value
@@ -37,8 +47,13 @@ impl<H: PhbHardware> PhbHardware for Spied<'_, H> {
 
     #[inline]
     fn store(&self, offset: u64, value: u64) {
-        let register = HostAddr::new(self.registers.get().wrapping_add(offset));
-        self.spy.write(register, value, offset == TCE_KILL);
+        if self.spy.is_armed() {
+            if offset == DMA_SYNC && value & SYNC_START != 0 {
+                self.syncing.store(1, Ordering::Relaxed);
+            }
+            let register = HostAddr::new(self.registers.get().wrapping_add(offset));
+            self.spy.write(register, value, offset == TCE_KILL);
+        }
         self.hardware.store(offset, value);
     }
 
@@ -66,5 +81,93 @@ impl<H: PhbHardware> PhbHardware for Spied<'_, H> {
 
     fn thread(&self) -> u64 {
         self.hardware.thread()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kill::kill;
+    use super::*;
+    use crate::addr::BusAddr;
+    use crate::pci::Generation;
+    use crate::seam::KillScope;
+    use crate::spy::{Event, Sight};
+    use std::vec::Vec;
+
+    /// Registers that say at once that all is complete, the sync before too.
+    struct Ready;
+
+    impl PhbHardware for Ready {
+        fn load(&self, offset: u64) -> u64 {
+            if offset == DMA_SYNC { SYNC_COMPLETE } else { 0 }
+        }
+        fn store(&self, _: u64, _: u64) {}
+        fn barrier(&self) {}
+        fn memory16(&self, _: HostAddr) -> u16 {
+            0
+        }
+        fn memory64(&self, _: HostAddr) -> u64 {
+            0
+        }
+        fn microseconds(&self) -> u64 {
+            0
+        }
+        fn wait_ms(&self, _: u64) {}
+        fn thread(&self) -> u64 {
+            0
+        }
+    }
+
+    fn record(generation: Generation, scope: KillScope) -> Vec<Event> {
+        let spy = Spy::new();
+        let hardware = Spied::new(Ready, HostAddr::new(0x1000), &spy);
+        spy.arm(|| Sight { tce: 3, pins: 1 });
+        kill(&hardware, generation, 5, scope).unwrap();
+        spy.disarm().0
+    }
+
+    #[test]
+    fn a_kill_is_seen_with_its_barrier_and_one_completion() {
+        let sight = Sight { tce: 3, pins: 1 };
+        let write = |offset, value, kill| Event::Write {
+            register: HostAddr::new(0x1000 + offset),
+            value,
+            kill,
+        };
+        for generation in [Generation::Phb3, Generation::Phb4, Generation::Phb5] {
+            let keep = match generation {
+                Generation::Phb5 => SYNC_COMPLETE,
+                _ => 0,
+            };
+            let expected = [
+                Event::Barrier(sight),
+                write(TCE_KILL, 1 << 62 | 5, Some(sight)),
+                write(DMA_SYNC, SYNC_START | keep, None),
+                Event::Done(sight),
+            ];
+            assert_eq!(record(generation, KillScope::Pe), expected);
+        }
+    }
+
+    #[test]
+    fn a_kill_by_pages_is_a_store_for_each() {
+        let scope = KillScope::Pages {
+            bus: BusAddr::new(0x2000),
+            pages: 3,
+            page_shift: 12,
+        };
+        let is_kill = |it: &&Event| matches!(it, Event::Write { kill: Some(_), .. });
+        let kills = |generation| record(generation, scope).iter().filter(is_kill).count();
+        assert_eq!(kills(Generation::Phb3), 3);
+        assert_eq!(kills(Generation::Phb4), 1);
+    }
+
+    #[test]
+    fn a_sleeping_spy_changes_nothing() {
+        let spy = Spy::new();
+        let hardware = Spied::new(Ready, HostAddr::new(0x1000), &spy);
+        kill(&hardware, Generation::Phb4, 5, KillScope::Pe).unwrap();
+        assert_eq!(hardware.load(DMA_SYNC), SYNC_COMPLETE);
+        assert_eq!(spy.disarm().0, []);
     }
 }

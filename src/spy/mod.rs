@@ -116,8 +116,9 @@ impl Spy {
         self.armed.store(0, Ordering::Release);
     }
 
+    /// Whether it records.
     #[inline]
-    fn is_armed(&self) -> bool {
+    pub fn is_armed(&self) -> bool {
         self.armed.load(Ordering::Relaxed) != 0
     }
 

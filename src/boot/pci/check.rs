@@ -364,6 +364,7 @@ fn scenario(device: &mut Device, other: Option<&mut Device>, kind: Kind) -> Resu
     // The bus addresses follow each other, the pages do not.
     live.map(first, 1, Access::ReadWrite)?;
     live.map(second, 0, Access::ReadWrite)?;
+    crate::boot::audit::in_order()?;
     whole_page(device, &live, first, second)?;
     crossing(device, &live, second, kind.page)?;
     read_only(device, &live, first, second)?;

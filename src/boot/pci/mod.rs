@@ -5,6 +5,7 @@ pub mod check;
 mod describe;
 pub mod device;
 pub mod errors;
+pub mod flush;
 pub mod msi;
 pub mod nvme;
 pub mod platform;

@@ -5,23 +5,28 @@ use crate::dma::Window;
 use crate::println;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use spin::Mutex;
+use spin::{Mutex, Once};
 
-static WINDOWS: Mutex<Vec<Arc<Window<Platform>>>> = Mutex::new(Vec::new());
+// Made when first asked for: an empty list is not all zero.
+static WINDOWS: Once<Mutex<Vec<Arc<Window<Platform>>>>> = Once::new();
+
+fn windows() -> &'static Mutex<Vec<Arc<Window<Platform>>>> {
+    WINDOWS.call_once(|| Mutex::new(Vec::new()))
+}
 
 /// Makes a window known.
 pub fn add(window: &Arc<Window<Platform>>) {
-    WINDOWS.lock().push(Arc::clone(window));
+    windows().lock().push(Arc::clone(window));
 }
 
 /// Forgets a window that is being removed.
 pub fn forget(window: &Arc<Window<Platform>>) {
-    WINDOWS.lock().retain(|it| !Arc::ptr_eq(it, window));
+    windows().lock().retain(|it| !Arc::ptr_eq(it, window));
 }
 
 /// All windows.
 pub fn all() -> Vec<Arc<Window<Platform>>> {
-    WINDOWS.lock().clone()
+    windows().lock().clone()
 }
 
 /// `windows`: each with its PEs, addresses, and what is mapped.
