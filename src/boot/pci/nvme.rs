@@ -7,6 +7,7 @@ use super::msi::{self, Connection, Place, Way};
 use super::platform::{Platform, engine, ledger};
 use super::{Host, bridges, describe, hosts, pe_of, windows};
 use crate::addr::{BusAddr, HostAddr};
+use crate::boot::audit;
 use crate::boot::interrupts;
 use crate::boot::interrupts::device::Driver;
 use crate::boot::runtime;
@@ -275,6 +276,8 @@ impl Drive {
                 .write_and_compare(data, block, seed)
                 .map_err(text)?;
         }
+        // With its vectors given out and its pages mapped.
+        audit::in_order()?;
         bed.unmap(other)?;
         let gone = other.bus();
         controller
