@@ -29,8 +29,12 @@ const CHECKS: &[(&str, Check)] = &[
     ("audit", super::audit::check),
 ];
 
-/// Checks that need somebody at the console: run by name only.
-const ATTENDED: &[(&str, Check)] = &[("typing", super::interrupts::check::typing)];
+/// Checks that need somebody at the console, or report an error on purpose: run
+/// by name only.
+const ATTENDED: &[(&str, Check)] = &[
+    ("typing", super::interrupts::check::typing),
+    ("freeze", super::pci::check::freeze),
+];
 
 /// Runs all checks, or the one of this name; returns how many failed.
 pub fn run(part: &str) -> usize {

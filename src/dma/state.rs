@@ -3,6 +3,7 @@
 use arrayvec::ArrayVec;
 
 use super::error::DmaError;
+use super::recent::Recent;
 use super::window::PeList;
 use crate::memory::ledger::RegionCounts;
 use crate::seam::{PeId, TableMemory};
@@ -41,6 +42,8 @@ pub(super) struct State {
     empty: ArrayVec<Slot, EMPTY_LEAVES_KEPT>,
     /// Pins of replaced pages whose kill failed: no entry remembers them.
     pub(super) stranded: RegionCounts,
+    /// The last unmaps, for people.
+    pub(super) recent: Recent,
 }
 
 impl State {
@@ -56,6 +59,7 @@ impl State {
             relinking: 0,
             empty: ArrayVec::new(),
             stranded: RegionCounts::new(),
+            recent: Recent::default(),
         }
     }
 

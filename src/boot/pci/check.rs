@@ -507,3 +507,75 @@ fn strangers(other: &mut Device, live: &Live, first: BusAddr) -> Result<(), Stri
     theirs.detach()?;
     theirs.give_back()
 }
+
+/// The self-test's part `freeze`, by name only, as it is reported as an error:
+/// marks a PE as the PHB does when it freezes one, which the emulator never
+/// does, and recovers it.
+pub fn freeze() -> Outcome {
+    let machine = runtime::machine().ok_or("no machine")?;
+    let (mut devices, _) = find()?;
+    let Some(device) = devices.first_mut().filter(|_| machine.is_emulated) else {
+        return Ok("left out: only with an edu on an emulated machine".into());
+    };
+    let host = host(device.pe.phb).ok_or("no such PHB")?;
+    if host.info.generation() == crate::pci::Generation::Phb3 {
+        return Ok("left out: the emulator has no PEs' state on POWER8".into());
+    }
+    let live = Live::new(device, 0, Kind::LOW)?.ok_or("no memory")?;
+    let (first, second) = (live.bus(1), live.bus(0));
+    live.map(first, 1, Access::ReadWrite)?;
+    live.map(second, 0, Access::ReadWrite)?;
+    live.unmap(second)?;
+    mark(host, device.pe.pe, true, second)?;
+    super::errors::serve();
+    expect(
+        super::errors::failed() == [device.pe],
+        "the frozen PE was not noticed",
+    )?;
+    let status = host.phb.freeze_status(device.pe.pe);
+    expect(
+        status.is_ok_and(|status| status.state == 3),
+        "the PE is not frozen as a whole",
+    )?;
+    // Noticed once, however often it is looked for.
+    super::errors::serve();
+    mark(host, device.pe.pe, false, second)?;
+    let opened = super::errors::recover(device.pe)?;
+    expect(opened == 1, "its window is not open again")?;
+    expect(
+        super::errors::failed().is_empty(),
+        "it still counts as frozen",
+    )?;
+    live.map(first, 1, Access::ReadWrite)?;
+    live.map(second, 0, Access::ReadWrite)?;
+    whole_page(device, &live, first, second)?;
+    live.detach()?;
+    live.give_back()?;
+    Ok("a frozen PE was noticed, reported, stopped, reset, and works again".into())
+}
+
+/// Sets or ends the marks of an error of a PE: its state inside of the PHB, the
+/// vector of PEs with errors, and the record of a page fault in memory.
+fn mark(host: &super::Host, pe: u16, on: bool, bus: BusAddr) -> Result<(), String> {
+    use crate::phb::IodaTable;
+    let at = host.phb.setup().pest.ok_or("the PHB has no PEST")?;
+    let at = at.get() + u64::from(pe) * 16;
+    let fault = 1u64 << 45 | 0x0100 << 16;
+    for (at, value) in [(at, fault), (at + 8, bus.get())] {
+        let value = if on { value } else { 0 };
+        // SAFETY: the PE's own entry of a table that only the PHB writes, and
+        // the emulated one does not.
+        unsafe { (at as *mut u64).write_volatile(value.to_be()) };
+    }
+    host.phb.with_tables(|tables| {
+        let bit = 1 << (63 - pe % 64);
+        let before = tables.read(IodaTable::Peev, pe / 64);
+        let after = if on { before | bit } else { before & !bit };
+        tables.write(IodaTable::Peev, pe / 64, after);
+        if on {
+            tables.write(IodaTable::PestA, pe, 1 << 63);
+            tables.write(IodaTable::PestB, pe, 1 << 63);
+        }
+    });
+    Ok(())
+}
