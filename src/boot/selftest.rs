@@ -34,6 +34,7 @@ const CHECKS: &[(&str, Check)] = &[
 const ATTENDED: &[(&str, Check)] = &[
     ("typing", super::interrupts::check::typing),
     ("freeze", super::pci::check::freeze),
+    ("unplug", super::pci::unplug::check),
 ];
 
 /// Runs all checks, or the one of this name; returns how many failed.

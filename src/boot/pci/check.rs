@@ -38,10 +38,10 @@ const LEVEL_SHIFT: u32 = 12;
 const QUOTA: u64 = 16 << 20;
 
 /// An edu, and the group that it is in.
-struct Device {
-    name: String,
-    pe: PeId,
-    group: GroupIndex,
+pub(super) struct Device {
+    pub(super) name: String,
+    pub(super) pe: PeId,
+    pub(super) group: GroupIndex,
     edu: Edu<Bar>,
 }
 
@@ -91,7 +91,7 @@ pub fn edu() -> Outcome {
 }
 
 /// One edu of each group that can be assigned, and how many groups cannot.
-fn find() -> Result<(Vec<Device>, usize), String> {
+pub(super) fn find() -> Result<(Vec<Device>, usize), String> {
     let (mut devices, mut left_out) = (Vec::new(), 0);
     for (index, host) in hosts() {
         for (at, group) in host.groups.iter() {
@@ -134,7 +134,7 @@ fn find() -> Result<(Vec<Device>, usize), String> {
 
 /// A kind of window.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Kind {
+pub(super) struct Kind {
     tve: TveSelect,
     page: PageShift,
     levels: u32,
@@ -157,7 +157,7 @@ impl core::fmt::Display for Kind {
 }
 
 impl Kind {
-    const LOW: Self = Self {
+    pub(super) const LOW: Self = Self {
         tve: TveSelect::Low,
         page: PageShift::K4,
         levels: 1,
@@ -208,7 +208,7 @@ fn kinds(device: &mut Device, all: bool) -> Result<Vec<Kind>, String> {
 }
 
 /// A device with a window and memory of its own.
-struct Live {
+pub(super) struct Live {
     window: Arc<Window<Platform>>,
     arena: Arena,
     pe: PeId,
@@ -216,7 +216,7 @@ struct Live {
 
 impl Live {
     /// `None` if there is no memory for pages of this size.
-    fn new(device: &Device, which: usize, kind: Kind) -> Result<Option<Self>, String> {
+    pub(super) fn new(device: &Device, which: usize, kind: Kind) -> Result<Option<Self>, String> {
         let engine = the_engine()?;
         let Some(arena) = Arena::new(which, kind.page.get() + 1)? else {
             return Ok(None);
@@ -246,13 +246,13 @@ impl Live {
     }
 
     /// The last page but `back` of the window.
-    fn bus(&self, back: u64) -> BusAddr {
+    pub(super) fn bus(&self, back: u64) -> BusAddr {
         let range = self.window.range();
         let page = range.shape().page().get();
         BusAddr::new(range.base().get() + ((range.pages() - 1 - back) << page))
     }
 
-    fn map(&self, bus: BusAddr, page: u64, access: Access) -> Result<(), String> {
+    pub(super) fn map(&self, bus: BusAddr, page: u64, access: Access) -> Result<(), String> {
         let shift = self.window.range().shape().page().get();
         let host = self.arena.page(page, shift)?;
         the_engine()?
@@ -268,7 +268,7 @@ impl Live {
     }
 
     /// Detached with a reset; its TVEs read zero.
-    fn detach(&self) -> Result<(), String> {
+    pub(super) fn detach(&self) -> Result<(), String> {
         the_engine()?
             .detach(&self.window, self.pe, DetachMode::Reset)
             .map_err(|error| error.to_string())?;
@@ -284,7 +284,7 @@ impl Live {
     }
 
     /// The window and its memory are given back, after the detach.
-    fn give_back(self) -> Result<(), String> {
+    pub(super) fn give_back(self) -> Result<(), String> {
         windows::forget(&self.window);
         the_engine()?
             .remove(&self.window, DetachMode::Reset)
@@ -297,7 +297,7 @@ fn the_engine() -> Result<&'static Engine<Platform>, String> {
     engine().ok_or_else(|| "no engine".into())
 }
 
-fn expect(holds: bool, what: &str) -> Result<(), String> {
+pub(super) fn expect(holds: bool, what: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what.into()) }
 }
 
@@ -322,14 +322,14 @@ fn holds(piece: &Buffer, seed: u8) -> bool {
 }
 
 impl Device {
-    fn read(&mut self, offset: u64, bus: BusAddr, count: u64) -> Result<(), String> {
+    pub(super) fn read(&mut self, offset: u64, bus: BusAddr, count: u64) -> Result<(), String> {
         let way = Direction::FromMemory;
         self.edu
             .transfer(way, offset, bus, count, false)
             .map_err(|error| error.to_string())
     }
 
-    fn write(&mut self, offset: u64, bus: BusAddr, count: u64) -> Result<(), String> {
+    pub(super) fn write(&mut self, offset: u64, bus: BusAddr, count: u64) -> Result<(), String> {
         let way = Direction::ToMemory;
         self.edu
             .transfer(way, offset, bus, count, false)

@@ -10,6 +10,7 @@ pub mod msi;
 pub mod nvme;
 pub mod platform;
 mod show;
+pub mod unplug;
 pub mod windows;
 
 pub use show::{print_bridges, print_functions, print_groups, print_summary};
