@@ -23,6 +23,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("wake-ups", super::interrupts::check::wake_ups),
     ("firmware", firmware),
     ("nvme", super::pci::nvme::check),
+    ("signals", super::pci::signals::check),
     ("machine-check", machine_check),
     ("edu", super::pci::check::edu),
     ("flush", super::pci::flush::flush),

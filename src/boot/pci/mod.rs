@@ -1,6 +1,7 @@
 //! The machine's PHBs: taken at the start, shown at the console.
 
 mod arena;
+mod bed;
 pub mod check;
 mod describe;
 pub mod device;
@@ -10,6 +11,7 @@ pub mod msi;
 pub mod nvme;
 pub mod platform;
 mod show;
+pub mod signals;
 pub mod unplug;
 pub mod windows;
 
@@ -36,6 +38,10 @@ pub type Host = Taken<'static, Spied<'static, Mapped>, &'static Firmware, Timeba
 pub static SPY: Spy = Spy::new();
 
 /// What became of a PHB.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "most are taken, and none is moved"
+)]
 pub enum Fate {
     /// It works.
     Taken(Host),
