@@ -26,6 +26,7 @@ use crate::phb::{KillPath, Mapped, Phb, Spied, Taken};
 use crate::seam::PeId;
 use crate::spy::Spy;
 use crate::{info, warning};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -44,7 +45,7 @@ pub static SPY: Spy = Spy::new();
 )]
 pub enum Fate {
     /// It works.
-    Taken(Host),
+    Taken(Box<Host>),
     /// It is left alone, for this reason.
     LeftAlone(String),
 }
@@ -107,7 +108,7 @@ pub fn take(machine: &'static Machine) {
     }
     let bridges = machine.phbs.iter().map(|described| {
         let fate = match take_one(machine, described) {
-            Ok(host) => Fate::Taken(host),
+            Ok(host) => Fate::Taken(Box::new(host)),
             Err(why) => {
                 warning!("{} is left alone: {why}", described.name());
                 handover::quiesce(described);
