@@ -4,9 +4,21 @@ use super::runtime;
 use crate::cpu;
 use crate::machine::Machine;
 use crate::println;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// Ticks from the first Rust instruction to the banner; 0 before it.
+static AT_BANNER: AtomicU64 = AtomicU64::new(0);
+
+/// Ticks from the first Rust instruction to the banner, once it was printed.
+pub fn ticks_at_banner() -> Option<u64> {
+    Some(AT_BANNER.load(Ordering::Relaxed)).filter(|ticks| *ticks != 0)
+}
 
 /// The banner: who this is, and on what it runs.
 pub fn print(machine: &Machine) {
+    if ticks_at_banner().is_none() {
+        AT_BANNER.store(runtime::ticks(), Ordering::Relaxed);
+    }
     let microseconds = runtime::microseconds();
     let pvr = cpu::pvr();
     let processor = match runtime::generation() {

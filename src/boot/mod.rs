@@ -2,6 +2,7 @@
 
 mod audit;
 mod banner;
+mod bench;
 mod crash;
 mod events;
 mod handover;

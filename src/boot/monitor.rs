@@ -1,6 +1,6 @@
 //! The prompt: what a person at the console can ask for.
 
-use super::{audit, banner, events, interrupts, partitions, pci, power, selftest};
+use super::{audit, banner, bench, events, interrupts, partitions, pci, power, selftest};
 use super::{heap, runtime};
 use crate::console::line::{Completion, LineEditor, Typed};
 use crate::console::log::{self, Level};
@@ -104,12 +104,6 @@ const COMMANDS: &[Command] = &[
         run: audit::print,
     },
     Command {
-        name: "recover",
-        arguments: "PHB:PE",
-        what: "reset a PE that an error froze, and open its windows again",
-        run: pci::errors::recover_named,
-    },
-    Command {
         name: "log",
         arguments: "[LEVEL]",
         what: "what goes to the console: error, warning, info, debug",
@@ -120,6 +114,12 @@ const COMMANDS: &[Command] = &[
         arguments: "[PART]",
         what: "run the built-in self-test",
         run: selftest,
+    },
+    Command {
+        name: "bench",
+        arguments: "[ROWS]",
+        what: "instructions of operations, on an emulator that counts them",
+        run: |part| bench::run(part),
     },
     Command {
         name: "poweroff",

@@ -1,6 +1,7 @@
 //! The processor: entry, interrupts, threads, idling. Only in the image.
 
 mod area;
+pub mod counter;
 mod entry;
 pub mod guest;
 pub mod idle;

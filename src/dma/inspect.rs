@@ -53,7 +53,9 @@ impl<P: Platform> super::Engine<P> {
         let first = BusAddr::new(bus.get() >> page << page);
         let slot = window.slots(first, 1)?.first();
         let state = window.state.lock();
-        state.exists()?;
+        if state.phase == Phase::Removed {
+            return Err(DmaError::WindowClosing);
+        }
         let bits = state.tree.load(&self.platform, slot);
         drop(state);
         match Entry::from_bits(bits) {

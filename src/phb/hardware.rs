@@ -30,6 +30,40 @@ pub trait PhbHardware {
     fn thread(&self) -> u64;
 }
 
+impl<H: PhbHardware> PhbHardware for &H {
+    fn load(&self, offset: u64) -> u64 {
+        (**self).load(offset)
+    }
+
+    fn store(&self, offset: u64, value: u64) {
+        (**self).store(offset, value);
+    }
+
+    fn barrier(&self) {
+        (**self).barrier();
+    }
+
+    fn memory16(&self, at: HostAddr) -> u16 {
+        (**self).memory16(at)
+    }
+
+    fn memory64(&self, at: HostAddr) -> u64 {
+        (**self).memory64(at)
+    }
+
+    fn microseconds(&self) -> u64 {
+        (**self).microseconds()
+    }
+
+    fn wait_ms(&self, milliseconds: u64) {
+        (**self).wait_ms(milliseconds);
+    }
+
+    fn thread(&self) -> u64 {
+        (**self).thread()
+    }
+}
+
 /// The registers of a PHB in the machine's real address space.
 #[cfg(target_os = "none")]
 pub struct Mapped {

@@ -16,7 +16,6 @@ mod bridge;
 mod config;
 mod execute;
 mod fault;
-mod gone;
 mod hardware;
 pub mod ioda;
 mod kill;

@@ -40,8 +40,8 @@ pub enum Command {
     Symbolize(SymbolizeOptions),
     /// Tell what a crash left in a memory dump
     Dump(DumpOptions),
-    /// Count instructions beside Linux's (not there yet)
-    Bench,
+    /// Count what operations cost, beside budgets and Linux
+    Bench(BenchOptions),
     /// Make an initrd from a manifest (not there yet)
     Bundle {
         /// The manifest, device tree source.
@@ -162,6 +162,26 @@ pub struct SymbolizeOptions {
     /// None: lines of a crash dump are read from standard input
     #[arg(allow_hyphen_values = true)]
     pub addresses: Vec<String>,
+}
+
+/// Options of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchOptions {
+    /// Board, one of boards/*.toml (repeatable)
+    #[arg(long = "board", value_name = "BOARD", default_values_t = [String::from("powernv9")])]
+    pub boards: Vec<String>,
+    /// Fail on what is over its budget or over what is recorded
+    #[arg(long)]
+    pub check: bool,
+    /// Record the figures and make docs/performance.md of them
+    #[arg(long)]
+    pub record: bool,
+    /// Give up after so many seconds a board
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub timeout: u64,
+    /// QEMU to use instead of qemu-system-ppc64
+    #[arg(long, value_name = "PROGRAM")]
+    pub qemu: Option<PathBuf>,
 }
 
 /// Options of `dump`.

@@ -3,6 +3,7 @@
 //! One folder per concept; `cli` says what the commands are and this file
 //! says which folder answers which command.
 
+mod bench;
 mod board;
 mod check;
 mod cli;
@@ -67,9 +68,7 @@ fn dispatch(cli: cli::Cli) -> Result<ExitCode> {
         Command::Check => check::command(&workspace),
         Command::Symbolize(options) => symbols::command(&workspace, &options),
         Command::Dump(options) => dump::command(&workspace, &options.absolute()),
-        Command::Bench => {
-            bail!("`cargo xtask bench` is not there yet: there is nothing to measure so far")
-        }
+        Command::Bench(options) => bench::command(&workspace, &options),
         Command::Bundle { .. } => {
             bail!("`cargo xtask bundle` is not there yet: the image reads no manifest so far")
         }

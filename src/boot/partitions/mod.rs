@@ -103,8 +103,6 @@ struct Plan {
     bytes: u64,
     vcpus: usize,
     kernel: &'static [u8],
-    initrd: Option<&'static [u8]>,
-    bootargs: String,
 }
 
 impl Partition {
@@ -244,7 +242,7 @@ fn begin(plan: Plan) -> Result<(), String> {
     let lpid = memory::new_lpid();
     let space = Memory::new(lpid, plan.bytes).map_err(|error| alloc::format!("{error}"))?;
     let threads = choose_threads(plan.vcpus);
-    let loaded = load::load(&plan, &space, lpid)?;
+    let loaded = load::load(&plan, &space)?;
     let slots: Box<[Slot]> = threads
         .iter()
         .map(|&thread| Slot {

@@ -1,0 +1,78 @@
+//! What operations cost, in instructions: `bench` at the prompt. Each line is
+//! for a program to read; `cargo xtask bench` makes tables of them.
+//!
+//! Figures mean something on an emulator that counts instructions only.
+
+mod engine;
+mod kill;
+mod rig;
+mod rows;
+
+use super::runtime;
+use crate::cpu::{self, counter};
+use crate::println;
+use alloc::format;
+use alloc::string::String;
+use rows::Row;
+
+/// Turns of the calibration loop.
+const TURNS: u64 = 10_000;
+
+/// Measures everything, or the rows whose names begin with `part`.
+pub fn run(part: &str) {
+    counter::start();
+    let result = calibrate().and_then(|()| {
+        boot(part);
+        kill::run(part)?;
+        engine::run(part)
+    });
+    counter::stop();
+    match result {
+        Ok(()) => println!("bench: done"),
+        Err(why) => println!("bench: failed {why}"),
+    }
+}
+
+/// Counts a loop of known length.
+fn calibrate() -> Result<(), String> {
+    let empty = rows::count(|| Ok(()))?;
+    let counted = rows::count(|| {
+        counter::known_loop(TURNS);
+        Ok(())
+    })?;
+    // The call itself is a handful of instructions.
+    let counted = counted.saturating_sub(empty);
+    println!(
+        "bench: calibration expected={} counted={counted}",
+        2 * TURNS + 1
+    );
+    Ok(())
+}
+
+/// From the first instruction of Rust to the banner, by the clock: the counter
+/// was off.
+fn boot(part: &str) {
+    let Some(ticks) = super::banner::ticks_at_banner() else {
+        return;
+    };
+    let hz = cpu::timebase_hz().max(1);
+    // One instruction takes one nanosecond of an emulated machine's time.
+    let instructions = u64::try_from(u128::from(ticks) * 1_000_000_000 / u128::from(hz));
+    let row = Row {
+        id: "boot",
+        units: 1,
+    };
+    if "boot".starts_with(part) {
+        row.print(&mut [instructions.unwrap_or(u64::MAX)], None);
+    }
+}
+
+/// An error as the line that ends a benchmark.
+fn told(row: &str, error: impl core::fmt::Display) -> String {
+    format!("{row}: {error}")
+}
+
+/// Free memory before and after must be the same.
+fn free_bytes() -> u64 {
+    runtime::frames().0
+}
