@@ -128,10 +128,11 @@ fn damage<H: PhbHardware>(
 ) -> Result<u32, String> {
     let (phb, generation) = (expected.id(), expected.generation());
     // The last PE that nobody has: no RID leads to it, so no device uses its TVEs.
-    let pe = PeNumber::new(expected.reserved().get() - 1);
-    if expected.is_used(pe) {
-        return Err(alloc::format!("PHB {phb}: PE {pe} is in use"));
-    }
+    let reserved = expected.reserved();
+    let mut below = (0..reserved.get()).rev().map(PeNumber::new);
+    let Some(pe) = below.find(|pe| !expected.is_used(*pe)) else {
+        return Err(alloc::format!("PHB {phb}: all PEs are in use"));
+    };
     let mut found = 0;
     let mut expect = |name: &str, expected: &Expected, fits: &dyn Fn(&Fault) -> bool| {
         let mut heard = Some4::default();
@@ -174,7 +175,7 @@ fn damage<H: PhbHardware>(
         let tve = pe.get() * 2;
         {
             let value = 0x10_0000 << 16 | 1 << 12;
-            let _entry = Entry::change(reader, IodaTable::Tvt, tve + 3, |_| value);
+            let _entry = Entry::change(reader, IodaTable::Tvt, reserved.get() * 2 + 1, |_| value);
             expect("bypass of the reserved PE", expected, &|fault| {
                 matches!(fault, Fault::Bypass { tve: 1, .. })
             })?;
@@ -189,7 +190,7 @@ fn damage<H: PhbHardware>(
             .map_or(0, Tve::bits)
         };
         {
-            let _entry = Entry::change(reader, IodaTable::Tvt, tve + 2, |_| value(1));
+            let _entry = Entry::change(reader, IodaTable::Tvt, reserved.get() * 2, |_| value(1));
             expect("a TVE of the reserved PE", expected, &|fault| {
                 matches!(fault, Fault::TveOfNobody { .. })
             })?;
