@@ -19,7 +19,7 @@ pub(super) fn plan(file: &'static [u8], bytes: u64, vcpus: usize) -> Result<Plan
     elf.plan(bytes)
         .map_err(|error| alloc::format!("kernel: {error}"))?;
     Ok(Plan {
-        name: "p1".into(),
+        name: String::new(),
         bytes,
         vcpus,
         kernel: file,

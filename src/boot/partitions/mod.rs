@@ -236,10 +236,14 @@ fn try_start(mib: u64, vcpus: usize) -> Result<(), String> {
 }
 
 /// Makes a partition and lets it run.
-fn begin(plan: Plan) -> Result<(), String> {
+fn begin(mut plan: Plan) -> Result<(), String> {
     let table = memory::partition_table().map_err(|error| alloc::format!("{error}"))?;
     TABLE.store(table, Ordering::Release);
     let lpid = memory::new_lpid();
+    // A name is kept across restarts.
+    if plan.name.is_empty() {
+        plan.name = alloc::format!("p{lpid}");
+    }
     let space = Memory::new(lpid, plan.bytes).map_err(|error| alloc::format!("{error}"))?;
     let threads = choose_threads(plan.vcpus);
     let loaded = load::load(&plan, &space)?;
