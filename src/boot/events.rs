@@ -1,7 +1,7 @@
 //! What firmware wants to be noticed: events, messages, its interrupts.
 
 use super::runtime::OPAL;
-use super::{interrupts, power, secondaries};
+use super::{interrupts, pci, power, secondaries};
 use crate::cpu;
 use crate::opal::{Event, EventBits, Reboot, Response, decode_message};
 use crate::{error, info, warning};
@@ -28,6 +28,11 @@ pub fn serve() -> bool {
     events |= OPAL.poll_events().unwrap_or(EventBits::empty());
     if events.contains(EventBits::MESSAGE_PENDING) {
         serve_messages();
+    }
+    if events.contains(EventBits::PCI_ERROR) {
+        pci::errors::serve();
+    } else {
+        pci::errors::look_now_and_then();
     }
     events.contains(EventBits::CONSOLE_INPUT)
 }

@@ -104,6 +104,12 @@ const COMMANDS: &[Command] = &[
         run: audit::print,
     },
     Command {
+        name: "recover",
+        arguments: "PHB:PE",
+        what: "reset a PE that an error froze, and open its windows again",
+        run: pci::errors::recover_named,
+    },
+    Command {
         name: "log",
         arguments: "[LEVEL]",
         what: "what goes to the console: error, warning, info, debug",

@@ -23,14 +23,20 @@ const CHECKS: &[(&str, Check)] = &[
     ("wake-ups", super::interrupts::check::wake_ups),
     ("firmware", firmware),
     ("nvme", super::pci::nvme::check),
+    ("signals", super::pci::signals::check),
     ("machine-check", machine_check),
     ("edu", super::pci::check::edu),
     ("flush", super::pci::flush::flush),
     ("audit", super::audit::check),
 ];
 
-/// Checks that need somebody at the console: run by name only.
-const ATTENDED: &[(&str, Check)] = &[("typing", super::interrupts::check::typing)];
+/// Checks that need somebody at the console, or report an error on purpose: run
+/// by name only.
+const ATTENDED: &[(&str, Check)] = &[
+    ("typing", super::interrupts::check::typing),
+    ("freeze", super::pci::check::freeze),
+    ("unplug", super::pci::unplug::check),
+];
 
 /// Runs all checks, or the one of this name; returns how many failed.
 pub fn run(part: &str) -> usize {

@@ -120,6 +120,11 @@ static TREE: Once<Tree<'static>> = Once::new();
 static BY_FIRMWARE: AtomicBool = AtomicBool::new(false);
 static BAD_INITRD: Once<(u64, u64)> = Once::new();
 
+/// The machine's device tree, once there is a heap.
+pub fn tree() -> Option<&'static Tree<'static>> {
+    TREE.get()
+}
+
 /// Where the device tree lies.
 pub fn tree_address() -> u64 {
     TREE_AT.load(Ordering::Relaxed)

@@ -2,13 +2,13 @@
 
 use super::error::DmaError;
 use super::state::Phase;
-use super::window::{PeList, Window};
+use super::window::{CHUNK, PeList, Window};
 use crate::kill::Killed;
 use crate::memory::ledger::RegionCounts;
 use crate::seam::sync::LockGuard;
 use crate::seam::{KillScope, PeId, PhbError, Platform};
 use crate::tce::chain::Tables;
-use crate::tce::leaf;
+use crate::tce::{Slot, leaf};
 
 /// What a detach does with the PE's functions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,7 +42,8 @@ impl<P: Platform> super::Engine<P> {
     /// Ends the use of `window` by `pe`. When the last PE is gone, all entries
     /// are cleared, the table is verified to be zero, and only then are the
     /// pages released. On failure the PE is frozen and stays attached with all
-    /// pins; the detach may be tried again.
+    /// pins; the detach may be tried again. Only [`DmaError::NotZero`] is final:
+    /// the PE is detached then, and the window takes nothing any more.
     pub fn detach(&self, window: &Window<P>, pe: PeId, mode: DetachMode) -> Result<(), DmaError> {
         let _control = window.control()?;
         if !window.state.lock().pes.contains(&pe) {
@@ -192,7 +193,7 @@ impl<P: Platform> super::Engine<P> {
                 let found = leaf::first_used(memory, at.table, at.index, segment.pages as usize);
                 if let (Some(index), None) = (found, wrong) {
                     let slot = segment.first.get() + (index - at.index) as u64;
-                    wrong = Some((crate::tce::Slot::new(slot), memory.load(at.table, index)));
+                    wrong = Some((Slot::new(slot), memory.load(at.table, index)));
                 }
             },
         );
@@ -200,21 +201,25 @@ impl<P: Platform> super::Engine<P> {
             return Ok(());
         };
         state.stranded.append(counts);
-        Err(DmaError::NotZero {
-            bus: window.range.bus(slot),
-            bits,
-        })
+        let bus = window.range.bus(slot);
+        state.phase = Phase::Corrupt { bus, bits };
+        Err(DmaError::NotZero { bus, bits })
     }
 
     /// Frees all levels below the root, whose leaves are empty.
     fn free_levels(&self, window: &Window<P>, killed: &Killed) {
         let memory = &self.platform;
         let mut tables = Tables::default();
-        let mut state = window.state.lock();
-        state.forget_empty();
-        core::mem::swap(&mut tables, &mut state.retired);
-        state.tree.dismantle(memory, &mut tables);
-        drop(state);
+        {
+            let mut state = window.state.lock();
+            state.forget_empty();
+            core::mem::swap(&mut tables, &mut state.retired);
+        }
+        let mut at = Some(Slot::new(0));
+        while let Some(from) = at {
+            let state = window.state.lock();
+            at = state.tree.dismantle(memory, from, CHUNK, &mut tables);
+        }
         self.free_retired(window, &mut tables, killed);
     }
 

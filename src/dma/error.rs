@@ -155,7 +155,9 @@ pub enum DmaError {
         /// Why.
         error: PhbError,
     },
-    /// A cleared table does not read as zero: its pins stay for ever.
+    /// A cleared table does not read as zero. The window takes nothing any more:
+    /// each operation gets this, its table and its pins stay for ever. Its PEs
+    /// are detached.
     #[error("entry of {bus:#x} reads {bits:#x} after it was cleared")]
     NotZero {
         /// The address.

@@ -53,9 +53,7 @@ impl<P: Platform> super::Engine<P> {
         let first = BusAddr::new(bus.get() >> page << page);
         let slot = window.slots(first, 1)?.first();
         let state = window.state.lock();
-        if state.phase == Phase::Removed {
-            return Err(DmaError::WindowClosing);
-        }
+        state.exists()?;
         let bits = state.tree.load(&self.platform, slot);
         drop(state);
         match Entry::from_bits(bits) {

@@ -27,13 +27,7 @@ impl<P: Platform> super::Engine<P> {
     ) -> Result<(), DmaError> {
         let range = window.slots(bus, pages)?;
         let first = window.entry(bus, host, access)?.bits();
-        let pins = window
-            .holdings
-            .pin(host, pages, window.page_shift())
-            .map_err(|error| DmaError::Pin {
-                bus: window.bus_of_run(bus, host, &error),
-                error,
-            })?;
+        let pins = window.pin_run(bus, host, pages)?;
         let mut reserve = Reserve::new(self, window);
         let operation = loop {
             let mut state = window.state.lock();
@@ -144,18 +138,4 @@ pub(super) fn link_where<M: TableMemory>(
         done += pages;
     }
     Ok(())
-}
-
-impl<P: Platform> Window<P> {
-    /// The bus address that the page of `error` was for.
-    #[cold]
-    pub(super) fn bus_of_run(
-        &self,
-        bus: BusAddr,
-        host: HostAddr,
-        error: &crate::memory::ledger::PinError,
-    ) -> BusAddr {
-        let offset = error.host().get().wrapping_sub(host.get());
-        BusAddr::new(bus.get().wrapping_add(offset))
-    }
 }

@@ -173,11 +173,7 @@ impl<P: Platform> super::Engine<P> {
         let range = window.slots(bus, pages)?;
         let first = window.entry(bus, host, access)?.bits();
         let page_shift = window.page_shift();
-        let pins = window.holdings.pin(host, pages, page_shift);
-        let pins = pins.map_err(|error| DmaError::Pin {
-            bus: window.bus_of_run(bus, host, &error),
-            error,
-        })?;
+        let pins = window.pin_run(bus, host, pages)?;
         self.replace(window, range, &Run { first, page_shift }, pins)
     }
 

@@ -3,7 +3,9 @@
 use arrayvec::ArrayVec;
 
 use super::error::DmaError;
+use super::recent::Recent;
 use super::window::PeList;
+use crate::addr::BusAddr;
 use crate::memory::ledger::RegionCounts;
 use crate::seam::{PeId, TableMemory};
 use crate::tce::chain::Tables;
@@ -20,6 +22,15 @@ pub(super) enum Phase {
     /// The table is being cleared for the last detach, or for removal.
     Closing,
     Removed,
+    /// The end of a window whose cleared table does not read as zero: its
+    /// memory does not do what it is told. Nothing of it is ever released, and
+    /// each operation gets [`DmaError::NotZero`].
+    Corrupt {
+        /// Where.
+        bus: BusAddr,
+        /// What was read.
+        bits: u64,
+    },
 }
 
 /// A window's changing part.
@@ -41,6 +52,8 @@ pub(super) struct State {
     empty: ArrayVec<Slot, EMPTY_LEAVES_KEPT>,
     /// Pins of replaced pages whose kill failed: no entry remembers them.
     pub(super) stranded: RegionCounts,
+    /// The last unmaps, for people.
+    pub(super) recent: Recent,
 }
 
 impl State {
@@ -56,6 +69,17 @@ impl State {
             relinking: 0,
             empty: ArrayVec::new(),
             stranded: RegionCounts::new(),
+            recent: Recent::default(),
+        }
+    }
+
+    /// Whether the table is there, and to be relied on.
+    #[inline]
+    pub(super) fn exists(&self) -> Result<(), DmaError> {
+        match self.phase {
+            Phase::Open | Phase::Closing => Ok(()),
+            Phase::Removed => Err(DmaError::WindowClosing),
+            Phase::Corrupt { bus, bits } => Err(DmaError::NotZero { bus, bits }),
         }
     }
 
@@ -63,7 +87,7 @@ impl State {
     #[inline]
     pub(super) fn admit(&self) -> Result<(), DmaError> {
         if self.phase != Phase::Open {
-            return Err(DmaError::WindowClosing);
+            return Err(self.exists().err().unwrap_or(DmaError::WindowClosing));
         }
         match self.failed {
             Some(pe) => Err(DmaError::Frozen(pe)),

@@ -63,6 +63,7 @@ impl<P: Platform> super::Engine<P> {
             return Ok(0);
         }
         operation.seal(&mut state);
+        state.recent.note(range);
         drop(state);
         operation.settle(None, |operation, killed| match buried.run {
             Run::Whole { first, .. } => release_run(memory, operation, first, killed),

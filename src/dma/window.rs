@@ -6,9 +6,9 @@ use arrayvec::ArrayVec;
 
 use super::error::DmaError;
 use super::quota::Quota;
-use super::state::{Phase, State};
+use super::state::State;
 use crate::addr::{BusAddr, HostAddr};
-use crate::memory::ledger::{Holdings, OwnerId};
+use crate::memory::ledger::{Holdings, OwnerId, Pins};
 use crate::seam::sync::{AtomicU32, Lock, LockGuard, Ordering, relax};
 use crate::seam::{DmaTable, PeId, Platform};
 use crate::tce::segments::Segment;
@@ -21,7 +21,7 @@ pub(super) type PeList = ArrayVec<PeId, PES_PER_WINDOW>;
 
 /// Entries for which the lock is held at a time, where the operation need not
 /// be atomic as a whole.
-const CHUNK: u64 = 512;
+pub(super) const CHUNK: u64 = 512;
 
 /// Largest possible [`WindowConfig::limit`].
 pub const MOST_PAGES_AT_ONCE: u64 = 1 << 20;
@@ -116,6 +116,24 @@ impl<P: Platform> Window<P> {
         })
     }
 
+    /// Pins the `pages` pages from `host` that are to be mapped from `bus` on.
+    #[inline]
+    pub(super) fn pin_run(
+        &self,
+        bus: BusAddr,
+        host: HostAddr,
+        pages: u64,
+    ) -> Result<Pins<'_, P>, DmaError> {
+        self.holdings
+            .pin(host, pages, self.page_shift())
+            .map_err(|error| {
+                // The bus address that the page of the error was for.
+                let offset = error.host().get().wrapping_sub(host.get());
+                let bus = BusAddr::new(bus.get().wrapping_add(offset));
+                DmaError::Pin { bus, error }
+            })
+    }
+
     /// Counts a thread that uses the table, until the result is dropped. Under
     /// the lock, when the phase admits it.
     #[inline]
@@ -129,9 +147,7 @@ impl<P: Platform> Window<P> {
     /// Claims the window for attach, detach, recovery or removal.
     pub(super) fn control(&self) -> Result<Control<'_, P>, DmaError> {
         let mut state = self.state.lock();
-        if state.phase == Phase::Removed {
-            return Err(DmaError::WindowClosing);
-        }
+        state.exists()?;
         if state.controlled {
             return Err(DmaError::ControlBusy);
         }

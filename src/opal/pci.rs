@@ -79,7 +79,7 @@ impl SlotId {
 pub struct NextError {
     /// The first frozen PE, where the error is one of a PE.
     pub pe: u64,
-    /// OPAL_EEH_*_ERROR: 0 none, 1 IOC, 2 PHB, 3 P7IOC, 4 PE.
+    /// OPAL_EEH_*_ERROR: 0 none, 1 IOC, 2 PHB, 3 PE, 4 its MMIO, 5 its DMA.
     pub kind: u16,
     /// OPAL_EEH_SEV_*: 0 none, 1 IOC dead, 2 PHB dead, 3 PHB fenced, 4 PE, 5 information.
     pub severity: u16,

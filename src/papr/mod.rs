@@ -3,12 +3,15 @@
 //! [`Host`], and everything runs on a PC.
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod code;
 mod dispatch;
 pub mod elf;
 pub mod icp;
 pub mod rtas;
 pub mod terminal;
+pub mod tree;
+mod writer;
 
 pub use dispatch::{Token, call, quick};
 

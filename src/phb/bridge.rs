@@ -209,6 +209,16 @@ impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Phb<'o, H, F, W> {
             .map_err(by_firmware)
     }
 
+    /// Lets MMIO and configuration space of a frozen PE answer again; its DMA
+    /// stays stopped.
+    ///
+    /// # Errors
+    /// Firmware's refusal.
+    pub fn thaw_mmio(&self, pe: u16) -> Result<(), PhbError> {
+        self.call(|opal, phb| opal.freeze_clear(phb, pe, Freeze::Mmio))
+            .map_err(by_firmware)
+    }
+
     /// How a PE is frozen.
     ///
     /// # Errors

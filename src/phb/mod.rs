@@ -16,6 +16,7 @@ mod bridge;
 mod config;
 mod execute;
 mod fault;
+mod gone;
 mod hardware;
 pub mod ioda;
 mod kill;

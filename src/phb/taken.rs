@@ -14,6 +14,7 @@ use crate::pci::{
 };
 use crate::seam::PhbError;
 use alloc::vec::Vec;
+use spin::Mutex;
 
 /// A PHB that works.
 pub struct Taken<'o, H, F, W> {
@@ -29,6 +30,8 @@ pub struct Taken<'o, H, F, W> {
     pub plan: Plan,
     /// Groups that could not be brought up: they stay without DMA.
     pub broken: Vec<Broken>,
+    /// Functions that are known to be gone, until the next scan.
+    pub(super) gone: Mutex<Vec<FunctionId>>,
 }
 
 /// A group that could not be brought up.
@@ -81,6 +84,7 @@ impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Taken<'o, H, F, W> {
             groups,
             plan,
             broken: Vec::new(),
+            gone: Mutex::new(Vec::new()),
         };
         let expected = Expected::new(&taken.info, TableBases::default(), 0);
         taken.phb.watch(expected);
@@ -160,7 +164,7 @@ impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Taken<'o, H, F, W> {
         let at = self.known(pe)?;
         let mut steps = self.setup().stop(at);
         steps.retain(|step| matches!(step, Step::Command { .. }));
-        self.run(&steps).map_err(|(_, error)| error.for_engine())
+        self.run_present(at, steps)
     }
 
     /// Waits until what the functions of a PE have posted is in memory: the
@@ -184,6 +188,9 @@ impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Taken<'o, H, F, W> {
         let mut config = Config::known(&self.phb);
         for bdfn in functions.chain(virtuals) {
             let function = FunctionId::new(self.topology.phb, bdfn);
+            if self.is_gone(function) {
+                continue;
+            }
             // Not the vendor: a virtual function's is all ones.
             match config.read32(function, reg::REVISION_CLASS) {
                 Ok(u32::MAX) => return Err(PhbError::ReadBack(u32::MAX.into())),
@@ -203,7 +210,10 @@ impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Taken<'o, H, F, W> {
     pub fn reset_functions(&self, pe: u16) -> Result<(), PhbError> {
         let at = self.known(pe)?;
         let setup = self.setup();
-        if setup.cannot_reset(at).is_some() {
+        if setup
+            .cannot_reset(at)
+            .is_some_and(|function| !self.is_gone(function))
+        {
             return Err(PhbError::Firmware(-7));
         }
         let mut steps = setup.stop(at);
@@ -211,7 +221,7 @@ impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Taken<'o, H, F, W> {
         steps.extend(setup.bring_up(at));
         let functions = self.groups.get(at).functions.iter();
         steps.extend(functions.flat_map(|at| setup.enable_virtuals(*at)));
-        self.run(&steps).map_err(|(_, error)| error.for_engine())
+        self.run_present(at, steps)
     }
 
     /// The group of a PE that the engine knows; without one nothing of Pinion's

@@ -225,6 +225,11 @@ impl Machine {
         inner.fallible = 0;
     }
 
+    /// Loses a store: of those that clear an entry, the one after `after` more.
+    pub fn lose_clear(&self, after: u64) {
+        self.inner().tables.lose(after);
+    }
+
     /// Fallible calls since [`Machine::fail`].
     pub fn fallible_calls(&self) -> u64 {
         self.inner().fallible

@@ -23,4 +23,4 @@ pub use flat::Flat;
 pub use machine::{Failure, Hit, Machine, Step, Violation};
 pub use phb::{DmaFault, Pest, PhbKind, PhbModel};
 pub use rng::Rng;
-pub use thread::play_thread;
+pub use thread::{longest_hold, play_thread};

@@ -30,6 +30,8 @@ pub(super) struct TableStore {
     drained_order: Vec<u64>,
     order: u64,
     buffer: Vec<Pending>,
+    // After how many stores of 0 to entries in use one is lost.
+    lost: Option<u64>,
 }
 
 impl TableStore {
@@ -42,6 +44,7 @@ impl TableStore {
             drained_order: vec![0; words],
             order: 0,
             buffer: Vec::new(),
+            lost: None,
         }
     }
 
@@ -55,13 +58,29 @@ impl TableStore {
         word
     }
 
+    /// Of the stores of 0 to entries in use, loses the one after `after` more.
+    pub(super) fn lose(&mut self, after: u64) {
+        self.lost = Some(after);
+    }
+
     pub(super) fn load(&self, table: HostAddr, index: usize) -> u64 {
+        thread::touch();
         u64::from_be_bytes(self.stored[self.word(table.get() + index as u64 * 8)])
     }
 
     pub(super) fn store(&mut self, table: HostAddr, index: usize, value: u64) {
         let word = self.word(table.get() + index as u64 * 8);
         let value = value.to_be_bytes();
+        thread::touch();
+        if value == [0; 8]
+            && self.stored[word] != value
+            && let Some(after) = self.lost
+        {
+            self.lost = after.checked_sub(1);
+            if after == 0 {
+                return;
+            }
+        }
         let (thread, section) = thread::storing();
         self.stored[word] = value;
         self.order += 1;

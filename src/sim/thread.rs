@@ -27,6 +27,9 @@ struct Thread {
     section: Section,
     stored: bool,
     observed: u64,
+    // Accesses to tables in this hold of a lock, and most in one.
+    touched: u64,
+    longest: u64,
 }
 
 impl Thread {
@@ -38,6 +41,8 @@ impl Thread {
             section: Section::default(),
             stored: false,
             observed: 0,
+            touched: 0,
+            longest: 0,
         }
     }
 }
@@ -82,6 +87,10 @@ pub(super) fn mask() -> u64 {
 pub(super) fn restore(state: u64) {
     here(|thread| {
         thread.masked = state;
+        if state == 0 {
+            thread.longest = thread.longest.max(thread.touched);
+            thread.touched = 0;
+        }
         thread.observed = CLOCK.fetch_add(1, Ordering::Relaxed);
         if thread.stored && state == 0 {
             thread.section.0.store(thread.observed, Ordering::Relaxed);
@@ -94,6 +103,17 @@ pub(super) fn restore(state: u64) {
 /// Whether this thread has interrupts off, so holds a lock.
 pub(super) fn is_masked() -> bool {
     here(|thread| thread.masked != 0)
+}
+
+/// This thread loads or stores an entry.
+pub(super) fn touch() {
+    here(|thread| thread.touched += u64::from(thread.masked != 0));
+}
+
+/// Most accesses to tables that this thread has made since the last call with a
+/// lock held.
+pub fn longest_hold() -> u64 {
+    here(|thread| core::mem::take(&mut thread.longest))
 }
 
 /// This thread stores: its number, and what will say when others see it.

@@ -293,37 +293,69 @@ impl Tree {
         }
     }
 
-    /// Unlinks all tables below the root into `retired`, as they are: with all
-    /// leaves empty. Visits tables that exist only.
-    pub fn dismantle<M: TableMemory>(&self, memory: &M, retired: &mut Tables) {
-        self.dismantle_below(memory, self.root, 0, retired);
-    }
-
-    fn dismantle_below<M: TableMemory>(
+    /// Unlinks tables below the root into `retired`, as they are: with all leaves
+    /// empty. Looks at no more than `steps` entries from slot `from` on, so that a
+    /// lock need not be held for the whole tree; returns where to go on, `None`
+    /// when only the root is left. Visits tables that exist only.
+    pub fn dismantle<M: TableMemory>(
         &self,
         memory: &M,
-        table: HostAddr,
-        level: u32,
+        from: Slot,
+        steps: u64,
         retired: &mut Tables,
-    ) {
-        if self.shape.is_leaf(level) {
-            return;
+    ) -> Option<Slot> {
+        let end = 1 << self.shape.slot_bits();
+        let mut at = from.get();
+        if self.shape.levels() > 1 {
+            for _ in 0..steps {
+                if at >= end {
+                    return None;
+                }
+                at = self.dismantle_at(memory, Slot::new(at), retired);
+            }
+        } else {
+            at = end;
         }
-        for index in 0..self.shape.entries() {
+        (at < end).then_some(Slot::new(at))
+    }
+
+    /// Unlinks the leaf of `slot`, if there is one, and each table of which this
+    /// was the last entry. Returns the slot behind the leaf, or behind the hole.
+    fn dismantle_at<M: TableMemory>(&self, memory: &M, slot: Slot, retired: &mut Tables) -> u64 {
+        let mut path: [Option<Parent>; 4] = [None; 4];
+        let mut table = self.root;
+        let mut next = slot.get();
+        for (level, step) in (0..self.shape.levels() - 1).zip(&mut path) {
+            let index = self.shape.index(slot, level);
+            *step = Some(Parent { table, index });
+            let below = (1 << self.shape.entry_bits(level)) - 1;
+            next = (slot.get() | below).wrapping_add(1);
             let bits = memory.load(table, index);
+            if bits == 0 {
+                break;
+            }
+            table = entry::address(bits);
+        }
+        for level in (0..self.shape.levels() - 1).rev() {
+            let Some(parent) = path.get(level as usize).copied().flatten() else {
+                continue;
+            };
+            if next & ((1 << self.shape.entry_bits(level)) - 1) != 0 {
+                break;
+            }
+            let bits = memory.load(parent.table, parent.index);
             if bits == 0 {
                 continue;
             }
-            let child = entry::address(bits);
-            self.dismantle_below(memory, child, level + 1, retired);
-            memory.store(table, index, 0);
-            memory.store(table, self.shape.entries() + index, 0);
+            memory.store(parent.table, parent.index, 0);
+            memory.store(parent.table, self.count_index(parent), 0);
             let chain = if self.shape.is_leaf(level + 1) {
                 &mut retired.leaves
             } else {
                 &mut retired.nodes
             };
-            chain.push(memory, child);
+            chain.push(memory, entry::address(bits));
         }
+        next
     }
 }

@@ -635,6 +635,47 @@ fn a25_nothing_slow_happens_under_a_lock() {
     assert_eq!(rig.machine().violations(), []);
 }
 
+/// Whatever is done to a window of many leaves, bar a map or a remap, touches no
+/// more of its tables in one hold of the lock than 512 entries and their levels.
+#[test]
+fn a25_no_lock_is_held_for_a_whole_table() {
+    const LEAVES: u64 = 4000;
+    let rig = Rig::with_table_bytes(PhbKind::Phb4, PageShift::K4, 1, 32 << 20);
+    let party = rig.party(1);
+    rig.grant(&party, 0x1000, 4096);
+    let window = rig.window(&party, 0, LEAVES * 512, 3);
+    rig.plug(&party, &window, 0);
+    let fill = || {
+        for leaf in 0..LEAVES {
+            rig.engine
+                .map(
+                    &window,
+                    rig.bus(leaf * 512),
+                    rig.host(0x1000 + leaf),
+                    1,
+                    Access::Read,
+                )
+                .unwrap();
+        }
+        rig.engine
+            .map(&window, rig.bus(1), rig.host(0x1000), 500, Access::Read)
+            .unwrap();
+        let _map = pinion::sim::longest_hold();
+    };
+    // Per entry: look, bury or clear, count, and up to three levels around it.
+    let most = 512 * 12;
+    fill();
+    rig.engine.clear(&window).unwrap();
+    let clear = pinion::sim::longest_hold();
+    assert!((512..most).contains(&clear), "{clear}");
+    fill();
+    rig.engine.remove(&window, DetachMode::Reset).unwrap();
+    let remove = pinion::sim::longest_hold();
+    assert!((512..most).contains(&remove), "{remove}");
+    assert_eq!((rig.machine().table_bytes(), party.quota.used()), (0, 0));
+    assert_eq!(rig.machine().violations(), []);
+}
+
 #[test]
 fn a27_page_sizes_are_checked_against_the_phb() {
     let rig = Rig::new(PhbKind::Phb4, PageShift::M16, 1);

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use pinion::dma::{DetachMode, DmaError, Window};
+use pinion::memory::ledger::LedgerError;
 use pinion::seam::PhbError;
 use pinion::sim::{Failure, Machine, PhbKind, Step};
-use pinion::tce::{Access, PageShift};
+use pinion::tce::{Access, PageShift, Tce};
 
 use super::support::{Party, Rig, pe};
 
@@ -223,4 +224,58 @@ fn the_kill_of_an_attach_drains_what_others_have_stored() {
     });
     rig.machine().clear_hook();
     rig.check(&[&*a]);
+}
+
+/// The memory of a table does not do what it is told: that is the end of the
+/// window, and nothing of it is given to anybody.
+#[test]
+fn a_table_that_does_not_clear_is_the_end_of_its_window() {
+    for remove in [false, true] {
+        let (rig, party, [window, _]) = twin();
+        rig.engine
+            .map(&window, rig.bus(0), rig.host(0x1000), 40, Access::ReadWrite)
+            .unwrap();
+        let (tables, charged) = (rig.machine().table_bytes(), party.quota.used());
+        rig.machine().lose_clear(7);
+        let result = if remove {
+            rig.engine.remove(&window, DetachMode::Running)
+        } else {
+            rig.engine.detach(&window, pe(0), DetachMode::Running)
+        };
+        let Err(DmaError::NotZero { bus, bits }) = result else {
+            panic!("{result:?}");
+        };
+        assert_eq!((bus, bits), (rig.bus(7), 0x100_7003));
+        let ends = result;
+        let none = Tce::NONE;
+        let all = [
+            rig.engine
+                .map(&window, rig.bus(50), rig.host(0x1000), 1, Access::Read),
+            rig.engine.unmap(&window, rig.bus(7), 1).map(|_| ()),
+            rig.engine.remap(&window, rig.bus(7), &[none]),
+            rig.engine.remap_same(&window, rig.bus(7), none, 2),
+            rig.engine.translate(&window, rig.bus(7)).map(|_| ()),
+            rig.engine.clear(&window).map(|_| ()),
+            rig.engine.flush(&window),
+            rig.engine.recover(&window),
+            rig.engine.attach(&window, pe(0)),
+            rig.engine.detach(&window, pe(0), DetachMode::Reset),
+            rig.engine.remove(&window, DetachMode::Reset),
+        ];
+        assert_eq!(all, [ends; 11]);
+        rig.engine.mappings(&window, |found| panic!("{found:?}"));
+        // Nothing was given back, and the pins are accounted for.
+        assert_eq!(party.holdings.region(0).unwrap().pins, 40);
+        assert_eq!(
+            (rig.machine().table_bytes(), party.quota.used()),
+            (tables, charged)
+        );
+        rig.check(&[&*window]);
+        let start = rig.host(0x1000);
+        rig.ledger.close(&party.holdings, start).unwrap();
+        assert_eq!(
+            rig.ledger.reclaim(&party.holdings, start),
+            Err(LedgerError::Pinned { start, pins: 40 })
+        );
+    }
 }

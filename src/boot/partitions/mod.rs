@@ -103,6 +103,8 @@ struct Plan {
     bytes: u64,
     vcpus: usize,
     kernel: &'static [u8],
+    initrd: Option<&'static [u8]>,
+    bootargs: String,
 }
 
 impl Partition {
@@ -246,7 +248,7 @@ fn begin(mut plan: Plan) -> Result<(), String> {
     }
     let space = Memory::new(lpid, plan.bytes).map_err(|error| alloc::format!("{error}"))?;
     let threads = choose_threads(plan.vcpus);
-    let loaded = load::load(&plan, &space)?;
+    let loaded = load::load(&plan, &space, lpid)?;
     let slots: Box<[Slot]> = threads
         .iter()
         .map(|&thread| Slot {

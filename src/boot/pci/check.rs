@@ -38,10 +38,10 @@ const LEVEL_SHIFT: u32 = 12;
 const QUOTA: u64 = 16 << 20;
 
 /// An edu, and the group that it is in.
-struct Device {
-    name: String,
-    pe: PeId,
-    group: GroupIndex,
+pub(super) struct Device {
+    pub(super) name: String,
+    pub(super) pe: PeId,
+    pub(super) group: GroupIndex,
     edu: Edu<Bar>,
 }
 
@@ -91,7 +91,7 @@ pub fn edu() -> Outcome {
 }
 
 /// One edu of each group that can be assigned, and how many groups cannot.
-fn find() -> Result<(Vec<Device>, usize), String> {
+pub(super) fn find() -> Result<(Vec<Device>, usize), String> {
     let (mut devices, mut left_out) = (Vec::new(), 0);
     for (index, host) in hosts() {
         for (at, group) in host.groups.iter() {
@@ -134,7 +134,7 @@ fn find() -> Result<(Vec<Device>, usize), String> {
 
 /// A kind of window.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Kind {
+pub(super) struct Kind {
     tve: TveSelect,
     page: PageShift,
     levels: u32,
@@ -157,7 +157,7 @@ impl core::fmt::Display for Kind {
 }
 
 impl Kind {
-    const LOW: Self = Self {
+    pub(super) const LOW: Self = Self {
         tve: TveSelect::Low,
         page: PageShift::K4,
         levels: 1,
@@ -208,7 +208,7 @@ fn kinds(device: &mut Device, all: bool) -> Result<Vec<Kind>, String> {
 }
 
 /// A device with a window and memory of its own.
-struct Live {
+pub(super) struct Live {
     window: Arc<Window<Platform>>,
     arena: Arena,
     pe: PeId,
@@ -216,7 +216,7 @@ struct Live {
 
 impl Live {
     /// `None` if there is no memory for pages of this size.
-    fn new(device: &Device, which: usize, kind: Kind) -> Result<Option<Self>, String> {
+    pub(super) fn new(device: &Device, which: usize, kind: Kind) -> Result<Option<Self>, String> {
         let engine = the_engine()?;
         let Some(arena) = Arena::new(which, kind.page.get() + 1)? else {
             return Ok(None);
@@ -246,13 +246,13 @@ impl Live {
     }
 
     /// The last page but `back` of the window.
-    fn bus(&self, back: u64) -> BusAddr {
+    pub(super) fn bus(&self, back: u64) -> BusAddr {
         let range = self.window.range();
         let page = range.shape().page().get();
         BusAddr::new(range.base().get() + ((range.pages() - 1 - back) << page))
     }
 
-    fn map(&self, bus: BusAddr, page: u64, access: Access) -> Result<(), String> {
+    pub(super) fn map(&self, bus: BusAddr, page: u64, access: Access) -> Result<(), String> {
         let shift = self.window.range().shape().page().get();
         let host = self.arena.page(page, shift)?;
         the_engine()?
@@ -268,7 +268,7 @@ impl Live {
     }
 
     /// Detached with a reset; its TVEs read zero.
-    fn detach(&self) -> Result<(), String> {
+    pub(super) fn detach(&self) -> Result<(), String> {
         the_engine()?
             .detach(&self.window, self.pe, DetachMode::Reset)
             .map_err(|error| error.to_string())?;
@@ -284,7 +284,7 @@ impl Live {
     }
 
     /// The window and its memory are given back, after the detach.
-    fn give_back(self) -> Result<(), String> {
+    pub(super) fn give_back(self) -> Result<(), String> {
         windows::forget(&self.window);
         the_engine()?
             .remove(&self.window, DetachMode::Reset)
@@ -297,7 +297,7 @@ fn the_engine() -> Result<&'static Engine<Platform>, String> {
     engine().ok_or_else(|| "no engine".into())
 }
 
-fn expect(holds: bool, what: &str) -> Result<(), String> {
+pub(super) fn expect(holds: bool, what: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what.into()) }
 }
 
@@ -322,14 +322,14 @@ fn holds(piece: &Buffer, seed: u8) -> bool {
 }
 
 impl Device {
-    fn read(&mut self, offset: u64, bus: BusAddr, count: u64) -> Result<(), String> {
+    pub(super) fn read(&mut self, offset: u64, bus: BusAddr, count: u64) -> Result<(), String> {
         let way = Direction::FromMemory;
         self.edu
             .transfer(way, offset, bus, count, false)
             .map_err(|error| error.to_string())
     }
 
-    fn write(&mut self, offset: u64, bus: BusAddr, count: u64) -> Result<(), String> {
+    pub(super) fn write(&mut self, offset: u64, bus: BusAddr, count: u64) -> Result<(), String> {
         let way = Direction::ToMemory;
         self.edu
             .transfer(way, offset, bus, count, false)
@@ -506,4 +506,76 @@ fn strangers(other: &mut Device, live: &Live, first: BusAddr) -> Result<(), Stri
     }
     theirs.detach()?;
     theirs.give_back()
+}
+
+/// The self-test's part `freeze`, by name only, as it is reported as an error:
+/// marks a PE as the PHB does when it freezes one, which the emulator never
+/// does, and recovers it.
+pub fn freeze() -> Outcome {
+    let machine = runtime::machine().ok_or("no machine")?;
+    let (mut devices, _) = find()?;
+    let Some(device) = devices.first_mut().filter(|_| machine.is_emulated) else {
+        return Ok("left out: only with an edu on an emulated machine".into());
+    };
+    let host = host(device.pe.phb).ok_or("no such PHB")?;
+    if host.info.generation() == crate::pci::Generation::Phb3 {
+        return Ok("left out: the emulator has no PEs' state on POWER8".into());
+    }
+    let live = Live::new(device, 0, Kind::LOW)?.ok_or("no memory")?;
+    let (first, second) = (live.bus(1), live.bus(0));
+    live.map(first, 1, Access::ReadWrite)?;
+    live.map(second, 0, Access::ReadWrite)?;
+    live.unmap(second)?;
+    mark(host, device.pe.pe, true, second)?;
+    super::errors::serve();
+    expect(
+        super::errors::failed() == [device.pe],
+        "the frozen PE was not noticed",
+    )?;
+    let status = host.phb.freeze_status(device.pe.pe);
+    expect(
+        status.is_ok_and(|status| status.state == 3),
+        "the PE is not frozen as a whole",
+    )?;
+    // Noticed once, however often it is looked for.
+    super::errors::serve();
+    mark(host, device.pe.pe, false, second)?;
+    let opened = super::errors::recover(device.pe)?;
+    expect(opened == 1, "its window is not open again")?;
+    expect(
+        super::errors::failed().is_empty(),
+        "it still counts as frozen",
+    )?;
+    live.map(first, 1, Access::ReadWrite)?;
+    live.map(second, 0, Access::ReadWrite)?;
+    whole_page(device, &live, first, second)?;
+    live.detach()?;
+    live.give_back()?;
+    Ok("a frozen PE was noticed, reported, stopped, reset, and works again".into())
+}
+
+/// Sets or ends the marks of an error of a PE: its state inside of the PHB, the
+/// vector of PEs with errors, and the record of a page fault in memory.
+fn mark(host: &super::Host, pe: u16, on: bool, bus: BusAddr) -> Result<(), String> {
+    use crate::phb::IodaTable;
+    let at = host.phb.setup().pest.ok_or("the PHB has no PEST")?;
+    let at = at.get() + u64::from(pe) * 16;
+    let fault = 1u64 << 45 | 0x0100 << 16;
+    for (at, value) in [(at, fault), (at + 8, bus.get())] {
+        let value = if on { value } else { 0 };
+        // SAFETY: the PE's own entry of a table that only the PHB writes, and
+        // the emulated one does not.
+        unsafe { (at as *mut u64).write_volatile(value.to_be()) };
+    }
+    host.phb.with_tables(|tables| {
+        let bit = 1 << (63 - pe % 64);
+        let before = tables.read(IodaTable::Peev, pe / 64);
+        let after = if on { before | bit } else { before & !bit };
+        tables.write(IodaTable::Peev, pe / 64, after);
+        if on {
+            tables.write(IodaTable::PestA, pe, 1 << 63);
+            tables.write(IodaTable::PestB, pe, 1 << 63);
+        }
+    });
+    Ok(())
 }

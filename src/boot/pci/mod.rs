@@ -1,6 +1,7 @@
 //! The machine's PHBs: taken at the start, shown at the console.
 
 mod arena;
+mod bed;
 pub mod check;
 mod describe;
 pub mod device;
@@ -10,6 +11,8 @@ pub mod msi;
 pub mod nvme;
 pub mod platform;
 mod show;
+pub mod signals;
+pub mod unplug;
 pub mod windows;
 
 pub use show::{print_bridges, print_functions, print_groups, print_summary};
@@ -23,6 +26,7 @@ use crate::phb::{KillPath, Mapped, Phb, Spied, Taken};
 use crate::seam::PeId;
 use crate::spy::Spy;
 use crate::{info, warning};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -35,9 +39,13 @@ pub type Host = Taken<'static, Spied<'static, Mapped>, &'static Firmware, Timeba
 pub static SPY: Spy = Spy::new();
 
 /// What became of a PHB.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "most are taken, and none is moved"
+)]
 pub enum Fate {
     /// It works.
-    Taken(Host),
+    Taken(Box<Host>),
     /// It is left alone, for this reason.
     LeftAlone(String),
 }
@@ -100,7 +108,7 @@ pub fn take(machine: &'static Machine) {
     }
     let bridges = machine.phbs.iter().map(|described| {
         let fate = match take_one(machine, described) {
-            Ok(host) => Fate::Taken(host),
+            Ok(host) => Fate::Taken(Box::new(host)),
             Err(why) => {
                 warning!("{} is left alone: {why}", described.name());
                 handover::quiesce(described);

@@ -5,21 +5,22 @@ use super::device::{Bar, Order};
 use super::{Bridge, Host, bridges};
 use crate::addr::HostAddr;
 use crate::boot::interrupts::device::{Desk, Driver, MessageSources, close_line, open_line};
-use crate::boot::runtime;
+use crate::boot::{interrupts, runtime};
 use crate::drivers::RegisterAccess;
-use crate::irq::Kind;
+use crate::irq::{Kind, Name, Snapshot};
 use crate::opal::Firmware;
 use crate::pci::capability::Msix;
 use crate::pci::msi::{
     ENTRY, MessageCapability, MessageTable, Sender, VectorPool, VectorTable, Wired, Wiring, set_pin,
 };
-use crate::pci::{FunctionId, FunctionIndex, PeNumber, Registers};
+use crate::pci::{ConfigAccess, FunctionId, FunctionIndex, PeNumber, Registers};
 use crate::phb::{Config, Mapped, Phb, Spied};
 use crate::warning;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::sync::atomic::Ordering;
 use spin::{Mutex, Once};
 
 /// How a function interrupts.
@@ -71,7 +72,7 @@ fn is_firmware(source: u32) -> bool {
 }
 
 /// Vectors of a PHB that a PE has.
-pub fn held_by(index: u16, pe: PeNumber) -> u16 {
+fn held_by(index: u16, pe: PeNumber) -> u16 {
     let pool = pools().get(usize::from(index)).map(Mutex::lock);
     pool.and_then(|pool| Some(pool.as_ref()?.held_by(pe)))
         .unwrap_or(0)
@@ -162,6 +163,56 @@ impl Place {
         let capability = MessageCapability::new(msi);
         let capability = capability.ok_or("its MSI capability leaves configuration space")?;
         Ok((Sender::Capability(capability), None))
+    }
+
+    /// Whether its line is its group's own.
+    pub fn has_line(&self) -> bool {
+        self.bridge().is_ok_and(|(_, host)| {
+            let lines = &host.plan.lines;
+            let granted = lines.grant(&host.topology, &host.groups, self.at);
+            granted.is_some()
+        })
+    }
+
+    /// What is known of a source with the function's name.
+    fn source(&self) -> Option<Snapshot> {
+        let (_, host) = self.bridge().ok()?;
+        let id = self.id(host);
+        let is_its = |name: Name| match name {
+            Name::Vector { function, .. } | Name::Line { function, .. } => function == id,
+            Name::Fixed(_) => false,
+        };
+        let all = interrupts::delivery()?.snapshot();
+        all.into_iter().find(|it| is_its(it.registration.name))
+    }
+
+    /// Nothing of the function can interrupt any more, and no vector is its
+    /// PE's: as it must be after each [`Connection::disconnect`].
+    ///
+    /// # Errors
+    /// What is left.
+    pub fn is_silent(&self) -> Result<(), String> {
+        let (_, host) = self.bridge()?;
+        let pe = host.plan.group(host.groups.of(self.at)).pe;
+        let held = held_by(self.phb, pe.ok_or("its group has no PE")?);
+        if held > 0 {
+            return Err(format!("its PE still has {held} vectors"));
+        }
+        if let Some(left) = self.source() {
+            return Err(format!("source {} is still in use", left.source));
+        }
+        let function = &host.topology[self.at];
+        let capabilities = &function.capabilities;
+        let table = capabilities.msix.map(|it| (it.offset, 1 << 15));
+        let capability = capabilities.msi.map(|it| (it.offset, 1));
+        let mut config = Config::known(&host.phb);
+        for (offset, enable) in table.into_iter().chain(capability) {
+            let control = config.read16(function.id, offset + 2).map_err(text)?;
+            if control & enable != 0 {
+                return Err(format!("messages are still on: {control:#06x}"));
+            }
+        }
+        Ok(())
     }
 
     /// Connects the function: one message, or its line. Its group is up.
@@ -284,6 +335,20 @@ impl Connection {
     /// Where its interrupts are counted.
     pub fn desk(&self) -> &Desk {
         &self.desk
+    }
+
+    /// Interrupts so far, which must be as many as are shown under the function's
+    /// name.
+    ///
+    /// # Errors
+    /// Both numbers, if they differ or nothing came.
+    pub fn counted(&self) -> Result<u64, String> {
+        let count = self.desk.count().load(Ordering::Relaxed);
+        let shown = self.place.source().map(|it| it.count);
+        if count == 0 || shown != Some(count) {
+            return Err(format!("{count} interrupts came, {shown:?} are shown"));
+        }
+        Ok(count)
     }
 
     /// Ends it: silent at the function and at the interrupt controller, vectors

@@ -75,12 +75,22 @@ impl PinError {
 /// Index of the region that `host` is in, of regions sorted by start.
 #[inline]
 pub(super) fn index_of(regions: &[Region], host: HostAddr) -> Option<usize> {
+    index_where(regions, |region| {
+        let above = region.start() <= host;
+        (above, above && region.offset(host).is_some())
+    })
+}
+
+/// `look` says of a region whether it starts at or below an address, and whether
+/// it holds it. At most ten looks for 256 regions.
+#[inline]
+fn index_where<T>(regions: &[T], look: impl Fn(&T) -> (bool, bool)) -> Option<usize> {
     if let [only] = regions {
-        return only.offset(host).map(|_| 0);
+        return look(only).1.then_some(0);
     }
-    let above = regions.partition_point(|region| region.start() <= host);
+    let above = regions.partition_point(|region| look(region).0);
     let index = above.checked_sub(1)?;
-    regions.get(index)?.offset(host).map(|_| index)
+    look(regions.get(index)?).1.then_some(index)
 }
 
 impl<I: Interrupts> Holdings<I> {
@@ -486,5 +496,30 @@ impl<I: Interrupts> Drop for ScatteredPins<'_, I> {
     #[inline]
     fn drop(&mut self) {
         self.counts.remove_from(self.holdings);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use core::cell::Cell;
+
+    #[test]
+    fn f20_a_look_up_looks_at_few_of_many_regions() {
+        let starts: Vec<u64> = (0..REGIONS_PER_OWNER as u64).map(|n| n * 16).collect();
+        for (regions, most) in [(1, 1), (2, 3), (16, 6), (256, 10)] {
+            let starts = &starts[..regions];
+            for address in 0..regions as u64 * 16 + 20 {
+                let looks = Cell::new(0);
+                let found = index_where(starts, |&start| {
+                    looks.set(looks.get() + 1);
+                    (start <= address, (start..start + 8).contains(&address))
+                });
+                let index = (address / 16) as usize;
+                let inside = address % 16 < 8 && index < regions;
+                assert_eq!(found, inside.then_some(index), "{address}");
+                assert!(looks.get() <= most, "{} looks at {regions}", looks.get());
+            }
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! kernel, busybox and kexec-tools, unpacked and never installed.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 
@@ -31,6 +32,9 @@ const FILES: [(&str, &str); 4] = [
 ];
 
 const INIT: &str = include_str!("init.sh");
+
+/// The same for a Linux in a partition.
+const PARTITION_INIT: &str = include_str!("partition.sh");
 
 /// A kernel and the initrd for it.
 #[derive(Debug)]
@@ -75,6 +79,36 @@ pub fn make(workspace: &Workspace) -> Result<Linux> {
     let initrd = folder.join("initrd.cpio");
     image::write_if_changed(&initrd, &archive.finish()?)?;
     Ok(Linux { kernel, initrd })
+}
+
+/// Packs the kernel and an initrd of busybox alone into an archive that starts
+/// as a partition, with these arguments for the kernel.
+///
+/// # Errors
+/// A file cannot be read or written.
+pub fn partition(linux: &Linux, arguments: &str) -> Result<PathBuf> {
+    // Tests run side by side and share the file.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = Path::new("target/kexec");
+    let mut initrd = Archive::default();
+    for name in ["bin", "proc", "sys", "dev"] {
+        initrd.directory(name)?;
+    }
+    initrd.character_device("dev/console", 5, 1)?;
+    initrd.character_device("dev/null", 1, 3)?;
+    let (from, to) = FILES[0];
+    initrd.file(to, 0o755, &read(&folder.join("root").join(from))?)?;
+    initrd.file("init", 0o755, PARTITION_INIT.as_bytes())?;
+    let mut archive = Archive::default();
+    archive.file("kernel", 0o644, &read(&linux.kernel)?)?;
+    archive.file("initrd", 0o644, &initrd.finish()?)?;
+    archive.file("bootargs", 0o644, arguments.as_bytes())?;
+    let words: Vec<&str> = arguments.split_whitespace().collect();
+    let name = words.last().map_or("plain", |word| word);
+    let path = folder.join(format!("partition-{name}.cpio"));
+    image::write_if_changed(&path, &archive.finish()?)?;
+    Ok(path)
 }
 
 fn fetch(workspace: &Workspace, root: &Path, kernel: &Path) -> Result<()> {

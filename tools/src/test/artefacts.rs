@@ -59,7 +59,9 @@ impl Artefacts {
         } else {
             None
         };
-        let linux = if any(&|case| case.settings.kernel == Some(Kernel::Linux)) {
+        let linux = if any(&|case| {
+            case.settings.kernel == Some(Kernel::Linux) || linux_partition(case).is_some()
+        }) {
             kexec::make(workspace).map_err(|error| format!("{error:#}"))
         } else {
             Err("no test boots Linux".to_owned())
@@ -94,6 +96,15 @@ impl Artefacts {
         trampoline::write(folder, &bytes)
     }
 
+    /// Linux as a partition, with these arguments; the inner error says why it
+    /// is not to be had.
+    pub fn linux_partition(&self, arguments: &str) -> Result<Result<PathBuf, String>> {
+        match &self.linux {
+            Ok(linux) => kexec::partition(linux, arguments).map(Ok),
+            Err(why) => Ok(Err(why.clone())),
+        }
+    }
+
     /// The partition that tests what Pinion does to it.
     pub fn probe(&self) -> Result<PathBuf> {
         self.probe.clone().context("the probe was not built")
@@ -109,4 +120,14 @@ impl Artefacts {
         pnor::copy(from, &to, flash_bytes)?;
         Ok(to)
     }
+}
+
+/// The kernel's arguments, if the case wants Linux as a partition: `linux` or
+/// `linux ARGUMENTS`.
+pub fn linux_partition(case: &Case) -> Option<&str> {
+    let (word, arguments) = match case.settings.initrd.as_deref()?.split_once(' ') {
+        Some((word, arguments)) => (word, arguments),
+        None => (case.settings.initrd.as_deref()?, ""),
+    };
+    (word == "linux").then_some(arguments)
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::artefacts::Artefacts;
+use super::artefacts::{Artefacts, linux_partition};
 use super::declaration::{Console, Drive, Kernel};
 use super::expand::Case;
 use super::play::{self, Played};
@@ -208,6 +208,12 @@ fn setting(
             Ok(linux) => Some(linux.initrd.clone()),
             Err(why) => return Ok(Err(why.clone())),
         },
+        Some(_) if let Some(arguments) = linux_partition(case) => {
+            match artefacts.linux_partition(arguments)? {
+                Ok(path) => Some(path),
+                Err(why) => return Ok(Err(why)),
+            }
+        }
         Some("probe") => Some(artefacts.probe()?),
         other => other.map(PathBuf::from),
     };

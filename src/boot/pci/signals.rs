@@ -1,0 +1,145 @@
+//! Self-test of interrupts below the PHBs with QEMU's edu: by MSI and by line,
+//! as often as was asked for, and never after the function is disconnected.
+
+use super::bed::{Bed, PAGE_SHIFT};
+use super::device::{Bar, Order};
+use super::msi::{Connection, Place, Way};
+use super::{hosts, pe_of};
+use crate::boot::interrupts;
+use crate::boot::interrupts::device::Driver;
+use crate::drivers::edu::{Edu, EduError};
+use crate::pci::GroupIndex;
+use crate::seam::PeId;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// QEMU's edu.
+const EDU: (u16, u16) = (0x1234, 0x11e8);
+
+/// Devices that are tested; more of them show nothing new.
+const MOST: usize = 8;
+
+/// Times that each is told to interrupt.
+const TIMES: u32 = 3;
+
+struct Device {
+    name: String,
+    place: Place,
+    group: GroupIndex,
+    pe: PeId,
+    bytes: u64,
+}
+
+fn text(error: impl fmt::Display) -> String {
+    format!("{error}")
+}
+
+fn devices() -> Vec<Device> {
+    let mut found = Vec::new();
+    for (phb, host) in hosts() {
+        for (at, function) in host.topology.iter() {
+            let group = host.groups.of(at);
+            let resets = host.setup().cannot_reset(group).is_none();
+            let Some(pe) = pe_of(phb, group).filter(|_| resets) else {
+                continue;
+            };
+            let is_edu = (function.vendor, function.device) == EDU
+                && host.plan.is_active(&host.topology, at);
+            let mut bars = host.plan.bars_of(at).filter(|it| it.bar.index == 0);
+            if let Some(bar) = bars.next().filter(|_| is_edu) {
+                found.push(Device {
+                    name: text(function.id),
+                    place: Place {
+                        phb,
+                        at,
+                        driver: Driver::Edu,
+                        registers: bar.host,
+                    },
+                    group,
+                    pe,
+                    bytes: bar.bar.size,
+                });
+            }
+        }
+    }
+    found
+}
+
+/// Part `signals` of the self-test.
+pub fn check() -> Result<String, String> {
+    let devices = devices();
+    if devices.is_empty() {
+        return Ok("left out: there is no edu".into());
+    }
+    let (mut messages, mut lines, mut shared) = (0, 0, 0);
+    for device in devices.iter().take(MOST) {
+        let told = |why| format!("{}: {why}", device.name);
+        device.test(Way::Capability).map_err(told)?;
+        messages += 1;
+        if device.place.has_line() {
+            device.test(Way::Line).map_err(told)?;
+            lines += 1;
+        } else {
+            device.is_refused().map_err(told)?;
+            shared += 1;
+        }
+    }
+    Ok(format!(
+        "{messages} edu by MSI, {lines} by line, {shared} refused a line that others share; silent afterwards"
+    ))
+}
+
+impl Device {
+    fn test(&self, way: Way) -> Result<(), String> {
+        let bed = Bed::open(self.pe, 0, PAGE_SHIFT)?;
+        let tested = bed.start(self.group).and_then(|()| self.signal(way));
+        let closed = bed.close();
+        tested.and(closed).and(self.place.is_silent())
+    }
+
+    /// A line that another group could hold is nobody's.
+    fn is_refused(&self) -> Result<(), String> {
+        match self.place.connect(Way::Line) {
+            Err(_) => Ok(()),
+            Ok(connection) => {
+                connection.disconnect()?;
+                Err("a line was granted that is not its group's own".into())
+            }
+        }
+    }
+
+    fn signal(&self, way: Way) -> Result<(), String> {
+        let connection = self.place.connect(way)?;
+        // SAFETY: the plan gives these addresses to this function alone, and the
+        // function to nobody but this test.
+        let bar = unsafe { Bar::new(self.place.registers, self.bytes, Order::Big) };
+        let bar = bar.with_interrupts(connection.desk().count());
+        let mut edu = match Edu::new(bar) {
+            Ok(edu) => edu,
+            Err(error) => {
+                connection.disconnect()?;
+                return Err(text(error));
+            }
+        };
+        let came = (1..=TIMES).try_for_each(|why| edu.interrupt(why).map_err(text));
+        let counted = came.and_then(|()| connection.counted());
+        let before = spurious();
+        let gone = Connection::disconnect(connection);
+        let late = edu.interrupt(TIMES + 1);
+        match (counted?, gone?) {
+            (count, ()) if count == u64::from(TIMES) => {}
+            (count, ()) => return Err(format!("{count} interrupts by {way}, not {TIMES}")),
+        }
+        match late {
+            Err(EduError::NoInterrupt { .. }) if spurious() == before => Ok(()),
+            _ => Err(format!("it still interrupts by {way} after its end")),
+        }
+    }
+}
+
+/// Interrupts that nobody had asked for.
+fn spurious() -> u64 {
+    interrupts::delivery().map_or(0, |it| it.spurious())
+}

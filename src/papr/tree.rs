@@ -1,0 +1,301 @@
+//! A partition's device tree (LoPAR 2.9, appendix B): what a kernel needs to see
+//! in order to be a partition with radix translation. What describes the
+//! processor is copied from the machine's own tree.
+
+use super::dispatch::TERMINAL;
+use super::rtas::{ENTRY, Function};
+use super::writer::Writer;
+use crate::fdt::Node;
+use alloc::vec::Vec;
+use thiserror::Error;
+
+/// What the tree says of a partition.
+pub struct Spec<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its number, which is its LPID.
+    pub number: u32,
+    /// Bytes of memory from 0 on.
+    pub bytes: u64,
+    /// vCPUs, numbered from 0.
+    pub vcpus: u32,
+    /// The kernel's arguments.
+    pub bootargs: &'a str,
+    /// First byte of the initrd, and the byte behind it.
+    pub initrd: Option<(u64, u64)>,
+    /// Where RTAS is entered: [`RTAS_BYTES`] that are kept free.
+    pub rtas: u32,
+    /// For the kernel's random numbers.
+    pub seed: [u8; 32],
+}
+
+/// Bytes that RTAS takes.
+pub const RTAS_BYTES: u32 = 4096;
+
+const _: () = assert!(ENTRY.len() * 4 <= RTAS_BYTES as usize);
+
+/// Why there is no tree.
+#[derive(Debug, Error)]
+pub enum TreeError {
+    /// The machine's tree does not say something about its processors.
+    #[error("the machine's processor node has no {0}")]
+    Missing(&'static str),
+    /// A text with a zero in it.
+    #[error("{0} has a zero byte in it")]
+    Text(&'static str),
+}
+
+/// What is copied as it is.
+const SAME: [&str; 16] = [
+    "64-bit",
+    "clock-frequency",
+    "cpu-version",
+    "d-cache-block-size",
+    "d-cache-line-size",
+    "d-cache-size",
+    "i-cache-block-size",
+    "i-cache-line-size",
+    "i-cache-size",
+    "ibm,dec-bits",
+    "ibm,dfp",
+    "ibm,purr",
+    "ibm,slb-size",
+    "ibm,spurr",
+    "ibm,vmx",
+    "timebase-frequency",
+];
+
+/// What no kernel can do without.
+const NEEDED: [&str; 3] = ["cpu-version", "timebase-frequency", "ibm,pa-features"];
+
+/// Page sizes of radix trees and how tlbie names them, for a machine whose tree
+/// does not say: all processors have these (4K, 64K, 2M, 1G).
+const ENCODINGS: [u32; 4] = [0x0000_000c, 0xa000_0010, 0x2000_0015, 0x4000_001e];
+
+/// What hypervisor calls there are, in the words of LoPAR.
+const CALLS: &[&str] = &[
+    "hcall-term",
+    "hcall-interrupt",
+    "hcall-set-mode",
+    "hcall-splpar",
+];
+
+/// Phandle of the interrupt controller.
+const CONTROLLER: u32 = 1;
+
+/// The tree.
+///
+/// # Errors
+/// The machine's tree lacks something, or a text has a zero in it.
+pub fn build(spec: &Spec<'_>, processor: &Node<'_>) -> Result<Vec<u8>, TreeError> {
+    if let Some(missing) = NEEDED
+        .into_iter()
+        .find(|name| processor.property(name).is_none())
+    {
+        return Err(TreeError::Missing(missing));
+    }
+    for (what, text) in [("the name", spec.name), ("bootargs", spec.bootargs)] {
+        if text.contains('\0') {
+            return Err(TreeError::Text(what));
+        }
+    }
+    let mut tree = Writer::default();
+    tree.node("", |tree| {
+        tree.texts("device_type", &["chrp"]);
+        tree.texts("compatible", &["pinion,partition"]);
+        tree.texts("model", &["Pinion partition"]);
+        tree.texts("ibm,partition-name", &[spec.name]);
+        tree.cells("ibm,partition-no", &[spec.number]);
+        tree.cells("#address-cells", &[2]);
+        tree.cells("#size-cells", &[2]);
+        tree.node("chosen", |tree| chosen(tree, spec))?;
+        tree.node("memory@0", |tree| {
+            tree.texts("device_type", &["memory"]);
+            tree.numbers("reg", &[0, spec.bytes]);
+            Ok::<_, TreeError>(())
+        })?;
+        tree.node("cpus", |tree| {
+            tree.cells("#address-cells", &[1]);
+            tree.cells("#size-cells", &[0]);
+            let base = processor.base_name();
+            for number in 0..spec.vcpus {
+                let name = alloc::format!("{base}@{number:x}");
+                tree.node(&name, |tree| vcpu(tree, number, processor))?;
+            }
+            Ok(())
+        })?;
+        tree.node("rtas", |tree| services(tree, spec))?;
+        tree.node("interrupt-controller", |tree| controller(tree, spec))?;
+        tree.node("vdevice", terminal)
+    })?;
+    // Reserved: kernels take memory before they look at RTAS.
+    Ok(tree.finish((spec.rtas.into(), RTAS_BYTES.into())))
+}
+
+fn chosen(tree: &mut Writer, spec: &Spec<'_>) -> Result<(), TreeError> {
+    tree.texts("bootargs", &[spec.bootargs]);
+    let path = alloc::format!("/vdevice/vty@{TERMINAL:x}");
+    tree.texts("stdout-path", &[&path]);
+    tree.texts("linux,stdout-path", &[&path]);
+    if let Some((start, end)) = spec.initrd {
+        tree.numbers("linux,initrd-start", &[start]);
+        tree.numbers("linux,initrd-end", &[end]);
+    }
+    tree.bytes("rng-seed", &spec.seed);
+    // What ibm,client-architecture-support would answer: interrupts by XICS
+    // (byte 23), radix (24), and the partition invalidates translations (26).
+    let mut options = [0; 28];
+    options[24] = 0x40;
+    options[26] = 0x40;
+    tree.bytes("ibm,architecture-vec-5", &options);
+    Ok(())
+}
+
+fn vcpu(tree: &mut Writer, number: u32, processor: &Node<'_>) -> Result<(), TreeError> {
+    tree.texts("device_type", &["cpu"]);
+    tree.texts("status", &["okay"]);
+    tree.cells("reg", &[number]);
+    // Each vCPU is a core of its own to the kernel.
+    tree.cells("ibm,ppc-interrupt-server#s", &[number]);
+    tree.cells("ibm,ppc-interrupt-gserver#s", &[number, 0]);
+    for name in SAME {
+        if let Some(property) = processor.property(name) {
+            tree.bytes(name, property.bytes());
+        }
+    }
+    if let Some(features) = processor.property("ibm,pa-features") {
+        tree.bytes("ibm,pa-features", &without_transactions(features.bytes()));
+    }
+    let encodings = "ibm,processor-radix-AP-encodings";
+    match processor.property(encodings) {
+        Some(property) => tree.bytes(encodings, property.bytes()),
+        None => tree.cells(encodings, &ENCODINGS),
+    }
+    Ok(())
+}
+
+/// `ibm,pa-features` has a size, a type, then bits: those of byte 22 are
+/// transactional memory, which partitions do not have.
+fn without_transactions(features: &[u8]) -> Vec<u8> {
+    let mut features = features.to_vec();
+    if let Some(byte) = features.get_mut(2 + 22) {
+        *byte = 0;
+    }
+    features
+}
+
+fn services(tree: &mut Writer, spec: &Spec<'_>) -> Result<(), TreeError> {
+    tree.texts("ibm,hypertas-functions", CALLS);
+    tree.cells("rtas-version", &[1]);
+    tree.cells("rtas-size", &[RTAS_BYTES]);
+    tree.cells("linux,rtas-base", &[spec.rtas]);
+    tree.cells("linux,rtas-entry", &[spec.rtas]);
+    for (token, name) in Function::ALL {
+        tree.cells(name, &[*token]);
+    }
+    Ok(())
+}
+
+fn controller(tree: &mut Writer, spec: &Spec<'_>) -> Result<(), TreeError> {
+    tree.texts("device_type", &["PowerPC-External-Interrupt-Presentation"]);
+    tree.texts("compatible", &["IBM,ppc-xicp"]);
+    tree.bytes("interrupt-controller", &[]);
+    tree.cells("#interrupt-cells", &[2]);
+    tree.cells("ibm,interrupt-server-ranges", &[0, spec.vcpus]);
+    tree.cells("phandle", &[CONTROLLER]);
+    Ok(())
+}
+
+fn terminal(tree: &mut Writer) -> Result<(), TreeError> {
+    tree.texts("device_type", &["vdevice"]);
+    tree.texts("compatible", &["IBM,vdevice"]);
+    tree.cells("#address-cells", &[1]);
+    tree.cells("#size-cells", &[0]);
+    tree.node(&alloc::format!("vty@{TERMINAL:x}"), |tree| {
+        tree.texts("device_type", &["serial"]);
+        tree.texts("compatible", &["hvterm1"]);
+        tree.cells("reg", &[TERMINAL as u32]);
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fdt::Tree;
+
+    fn spec(bootargs: &str) -> Spec<'_> {
+        Spec {
+            name: "a",
+            number: 7,
+            bytes: 1 << 28,
+            vcpus: 3,
+            bootargs,
+            initrd: Some((0x100_0000, 0x100_1234)),
+            rtas: 0xfff_0000,
+            seed: [5; 32],
+        }
+    }
+
+    #[test]
+    fn trees_of_all_boards_are_sound() {
+        for board in ["powernv9", "powernv10"] {
+            let path = format!("tests/data/trees/{board}.dtb");
+            let bytes = std::fs::read(path).unwrap();
+            let machine = Tree::check(&bytes).unwrap();
+            let cpus = machine.find("/cpus").unwrap();
+            let processor = cpus
+                .children()
+                .find(|node| node.text("device_type") == Some("cpu"));
+            let written = build(&spec("console=hvc0"), &processor.unwrap()).unwrap();
+            let tree = Tree::check(&written).unwrap();
+            let rtas = tree.find("/rtas").unwrap();
+            assert_eq!(rtas.u32("linux,rtas-entry"), Some(0xfff_0000));
+            assert_eq!(rtas.u32("power-off"), Some(3));
+            let chosen = tree.find("/chosen").unwrap();
+            assert_eq!(chosen.text("bootargs"), Some("console=hvc0"));
+            assert_eq!(chosen.number("linux,initrd-end"), Some(0x100_1234));
+            let options = chosen.property("ibm,architecture-vec-5").unwrap().bytes();
+            assert_eq!((options[23], options[24], options[26]), (0, 0x40, 0x40));
+            assert_eq!(
+                tree.find(chosen.text("stdout-path").unwrap())
+                    .unwrap()
+                    .text("compatible"),
+                Some("hvterm1")
+            );
+            let vcpus: Vec<_> = tree.find("/cpus").unwrap().children().collect();
+            assert_eq!(vcpus.len(), 3);
+            assert_eq!(vcpus[2].u32("reg"), Some(2));
+            let features = vcpus[0].property("ibm,pa-features").unwrap().bytes();
+            assert_eq!((features[2 + 22], features[2 + 40]), (0, 0x80));
+            assert!(
+                vcpus[0]
+                    .property("ibm,processor-radix-AP-encodings")
+                    .is_some()
+            );
+            assert_eq!(
+                tree.reservations().collect::<Vec<_>>(),
+                [(0xfff_0000, 4096)]
+            );
+        }
+    }
+
+    #[test]
+    fn texts_with_a_zero_are_refused() {
+        let bytes = std::fs::read("tests/data/trees/powernv9.dtb").unwrap();
+        let machine = Tree::check(&bytes).unwrap();
+        let cpus = machine.find("/cpus").unwrap();
+        let processor = cpus
+            .children()
+            .find(|node| node.text("device_type") == Some("cpu"))
+            .unwrap();
+        assert!(matches!(
+            build(&spec("a\0b"), &processor),
+            Err(TreeError::Text("bootargs"))
+        ));
+        assert!(matches!(
+            build(&spec(""), &cpus),
+            Err(TreeError::Missing(_))
+        ));
+    }
+}

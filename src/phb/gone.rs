@@ -1,0 +1,124 @@
+//! Functions that were taken out while they were in use.
+//!
+//! A function that is gone cannot be told to stop, and needs not be: what it
+//! had posted is past its link. Everything else of a detach is done as ever.
+
+use super::taken::Taken;
+use super::{Config, PhbHardware};
+use crate::opal::{RawOpal, Waiter};
+use crate::pci::registers as reg;
+use crate::pci::steps::Step;
+use crate::pci::{ConfigAccess, FunctionId, GroupIndex};
+use crate::seam::PhbError;
+use alloc::vec::Vec;
+
+/// What a function sent before it went is in memory, or dropped, long before:
+/// the PHB gives up on a request after 50 ms at most (PCI Express 4.0, 2.8, the
+/// default range). That no later write comes is inferred, not said anywhere.
+const DRAIN_MS: u64 = 100;
+
+impl<H: PhbHardware, F: RawOpal, W: Waiter> Taken<'_, H, F, W> {
+    /// Looks at the functions of a PE and returns those that are gone: they read
+    /// as absent, no freeze explains it, and the bridge above them answers. One
+    /// that was found gone stays so until the next scan, whatever is plugged
+    /// in: nothing knows what that is.
+    pub fn find_gone(&self, pe: u16) -> Vec<FunctionId> {
+        let Some(at) = self.group_of(pe) else {
+            return Vec::new();
+        };
+        self.note_gone(at);
+        let gone = self.gone.lock();
+        let mut members = self.members(at);
+        members.retain(|function| gone.contains(function));
+        members
+    }
+
+    pub(super) fn is_gone(&self, function: FunctionId) -> bool {
+        self.gone.lock().contains(&function)
+    }
+
+    /// Executes the steps of functions that are there. One that fails because
+    /// its function has gone is no failure.
+    pub(super) fn run_present(&self, at: GroupIndex, steps: Vec<Step>) -> Result<(), PhbError> {
+        let present = || -> Vec<Step> {
+            let there = |step: &&Step| function_of(step).is_none_or(|it| !self.is_gone(it));
+            steps.iter().filter(there).copied().collect()
+        };
+        let mut result = self.run(&present());
+        if result.is_err() && self.note_gone(at) {
+            self.phb.hardware().wait_ms(DRAIN_MS);
+            result = self.run(&present());
+        }
+        result.map_err(|(_, error)| error.for_engine())
+    }
+
+    /// Whether functions of the group have newly gone.
+    fn note_gone(&self, at: GroupIndex) -> bool {
+        let Some(pe) = self.plan.group(at).pe else {
+            return false;
+        };
+        // All ones are what a freeze shows too. A freeze that the first access
+        // below provokes comes after this.
+        let is_frozen = self
+            .phb
+            .freeze_status(pe.get())
+            .map_or(true, |status| status.is_frozen());
+        if is_frozen {
+            return false;
+        }
+        let mut any = false;
+        for function in self.members(at) {
+            if !self.is_gone(function) && self.reads_as_absent(function) {
+                self.gone.lock().push(function);
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn reads_as_absent(&self, function: FunctionId) -> bool {
+        let mut config = Config::known(&self.phb);
+        // Not the vendor: a virtual function's is all ones.
+        if config.read32(function, reg::REVISION_CLASS) != Ok(u32::MAX) {
+            return false;
+        }
+        let physical = self.topology.find(function.bdfn).or_else(|| {
+            let mut virtuals = self.topology.virtuals.iter();
+            virtuals
+                .find(|it| it.bdfn == function.bdfn)
+                .map(|it| it.physical)
+        });
+        let above = physical.and_then(|at| self.topology.above(at));
+        above.is_some_and(|bridge| {
+            let bridge = self.topology[bridge].id;
+            config
+                .read32(bridge, reg::VENDOR)
+                .is_ok_and(|value| value != u32::MAX)
+        })
+    }
+
+    /// The functions of a group that are in use.
+    fn members(&self, at: GroupIndex) -> Vec<FunctionId> {
+        let group = self.groups.get(at);
+        let functions = group
+            .functions
+            .iter()
+            .filter(|at| self.plan.is_active(&self.topology, **at))
+            .map(|at| self.topology[*at].id);
+        let virtuals = group
+            .virtuals
+            .iter()
+            .filter(|at| self.plan.is_active_virtual(&self.topology, **at))
+            .map(|at| FunctionId::new(self.topology.phb, self.topology.virtuals[at.get()].bdfn));
+        functions.chain(virtuals).collect()
+    }
+}
+
+fn function_of(step: &Step) -> Option<FunctionId> {
+    match *step {
+        Step::Write { function, .. }
+        | Step::Command { function, .. }
+        | Step::Reset { function, .. } => Some(function),
+        _ => None,
+    }
+}

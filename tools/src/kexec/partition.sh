@@ -1,0 +1,22 @@
+#!/bin/busybox sh
+# The first program of a Linux that runs in a partition: says that it is there,
+# computes on every CPU at once, and ends as the kernel's arguments say.
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sysfs /sys
+cpus=$(/bin/busybox grep -c ^processor /proc/cpuinfo)
+echo "linux: userspace of $(/bin/busybox uname -r) on $cpus CPU(s)"
+/bin/busybox grep -m1 -i ^mmu /proc/cpuinfo
+n=0
+while [ $n -lt $cpus ]; do
+    /bin/busybox awk 'BEGIN { for (i = 1; i <= 20000; i++) s += 1 / i; printf "linux: sum %.6f\n", s }' &
+    n=$((n + 1))
+done
+wait
+/bin/busybox date -u "+linux: the year is %Y"
+case "$*" in
+*reboot*) /bin/busybox reboot -f ;;
+*panic*) echo c >/proc/sysrq-trigger ;;
+*shell*) echo "linux: shell"; exec /bin/busybox sh ;;
+esac
+echo "linux: powers off"
+/bin/busybox poweroff -f
