@@ -159,7 +159,9 @@ impl<T: IodaTables, H: Holders, L: Listener> Phb<'_, '_, T, H, L> {
     /// The first part of `bytes` from `start` that has another holder than
     /// `wanted`; `None` if all is as wanted.
     fn stranger(&self, start: HostAddr, bytes: u64, wanted: Holder) -> Option<(HostAddr, Holder)> {
-        let Some(last) = start.checked_add(bytes - 1) else {
+        // A PHB that claims fewer than eight PEs has a PELT-V of no bytes.
+        let before_last = bytes.checked_sub(1)?;
+        let Some(last) = start.checked_add(before_last) else {
             return Some((start, Holder::NoMemory));
         };
         let mut at = start;
