@@ -107,7 +107,7 @@ impl Rig {
         let each = PAGES / self.regions.len() as u64;
         let at = usize::try_from(number / each).unwrap_or(usize::MAX);
         let start = self.regions.get(at).map_or(0, |(start, _)| start.get());
-        HostAddr::new(start + (number % each << 12))
+        HostAddr::new(start + ((number % each) << 12))
     }
 
     /// Bus address of page `number` of the window.
