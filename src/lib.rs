@@ -27,6 +27,7 @@ pub mod memory;
 pub mod mmio;
 pub mod opal;
 pub mod papr;
+pub mod partition;
 pub mod pci;
 pub mod phb;
 pub mod processor;

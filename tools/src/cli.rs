@@ -42,13 +42,16 @@ pub enum Command {
     Dump(DumpOptions),
     /// Count what operations cost, beside budgets and Linux
     Bench(BenchOptions),
-    /// Make an initrd from a manifest (not there yet)
+    /// Make an initrd from a manifest and the files that it names
     Bundle {
-        /// The manifest, device tree source.
+        /// The manifest, device tree source
         manifest: PathBuf,
-        /// Where the bundle goes.
+        /// Where the bundle goes
         #[arg(short, long)]
         output: PathBuf,
+        /// Take a file that the manifest names from elsewhere (repeatable)
+        #[arg(long = "file", value_name = "NAME=PATH")]
+        files: Vec<String>,
     },
 }
 

@@ -5,6 +5,7 @@
 
 mod bench;
 mod board;
+mod bundle;
 mod check;
 mod cli;
 mod cpio;
@@ -69,8 +70,13 @@ fn dispatch(cli: cli::Cli) -> Result<ExitCode> {
         Command::Symbolize(options) => symbols::command(&workspace, &options),
         Command::Dump(options) => dump::command(&workspace, &options.absolute()),
         Command::Bench(options) => bench::command(&workspace, &options),
-        Command::Bundle { .. } => {
-            bail!("`cargo xtask bundle` is not there yet: the image reads no manifest so far")
+        Command::Bundle {
+            manifest,
+            output,
+            files,
+        } => {
+            setup::ensure(&workspace, &setup::Wanted::everything(None))?;
+            bundle::command(&manifest, &output, &files)
         }
     }
 }

@@ -1,0 +1,6 @@
+//! Partitions: what the manifest asks for, and what becomes of it. Pure: the
+//! machine is behind seams.
+#![forbid(unsafe_code)]
+
+pub mod bundle;
+pub mod manifest;
