@@ -8,173 +8,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pinion::addr::{BusAddr, HostAddr};
 use pinion::dma::{DetachMode, ErrorKind, Window};
 use pinion::memory::ledger::LedgerError;
-use pinion::sim::{Hit, Machine, PhbKind};
-use pinion::tce::{Access, PageShift, Tce};
+use pinion::sim::{Hit, Machine};
+use pinion::tce::{Access, Tce};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use super::operations::{Case, Op, REGION, REGIONS, WINDOW, case, op};
 use super::support::{Party, Rig, pe};
 
 const CASES: u32 = 2300;
 /// Most operations in one case; on average it is half of that.
 const OPERATIONS: usize = 1000;
-/// IO pages of each window: more leaves than may stay linked when empty.
-const WINDOW: u64 = 6000;
-/// IO pages of each region.
-const REGION: u64 = 640;
-const REGIONS: u64 = 4;
-
-#[derive(Clone, Debug)]
-enum Op {
-    Map {
-        window: usize,
-        page: u64,
-        region: u64,
-        frame: u64,
-        pages: u64,
-        access: Access,
-    },
-    Unmap {
-        window: usize,
-        page: u64,
-        pages: u64,
-    },
-    RemapRun {
-        window: usize,
-        page: u64,
-        region: u64,
-        frame: u64,
-        pages: u64,
-        access: Access,
-    },
-    RemapSame {
-        window: usize,
-        page: u64,
-        region: u64,
-        frame: u64,
-        pages: u64,
-        unmap: bool,
-    },
-    RemapList {
-        window: usize,
-        page: u64,
-        list: Vec<(u64, u64, u8)>,
-    },
-    Translate {
-        window: usize,
-        page: u64,
-        offset: u64,
-    },
-    Clear {
-        window: usize,
-    },
-    Flush {
-        window: usize,
-    },
-    Detach {
-        window: usize,
-    },
-    Share {
-        on: bool,
-    },
-    Close {
-        region: u64,
-    },
-    Move {
-        region: u64,
-    },
-    Dma {
-        function: u16,
-        page: u64,
-        write: bool,
-    },
-    TakeDirty {
-        region: u64,
-    },
-}
-
-fn access() -> impl Strategy<Value = Access> + Clone {
-    prop_oneof![
-        Just(Access::Read),
-        Just(Access::Write),
-        Just(Access::ReadWrite)
-    ]
-}
-
-fn pages() -> impl Strategy<Value = u64> + Clone {
-    prop_oneof![6 => 1u64..4, 3 => 1u64..40, 1 => 0u64..700]
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    let window = 0usize..3;
-    // A little beyond the window on both sides.
-    let page = prop_oneof![
-        8 => 0u64..WINDOW,
-        4 => (1u64..12, 0u64..9).prop_map(|(leaf, page)| leaf * 512 - 70 + page),
-        1 => WINDOW - 4..WINDOW + 4
-    ];
-    let frame = prop_oneof![8 => 0u64..REGION, 1 => REGION - 3..REGION + 3];
-    let region = 0..REGIONS;
-    let run = (
-        window.clone(),
-        page.clone(),
-        region.clone(),
-        frame.clone(),
-        pages(),
-        access(),
-    );
-    let entry = (region.clone(), frame.clone(), 0u8..4);
-    prop_oneof![
-        12 => run.clone().prop_map(|(window, page, region, frame, pages, access)|
-            Op::Map { window, page, region, frame, pages, access }),
-        10 => (window.clone(), page.clone(), pages()).prop_map(|(window, page, pages)|
-            Op::Unmap { window, page, pages }),
-        3 => run.prop_map(|(window, page, region, frame, pages, access)|
-            Op::RemapRun { window, page, region, frame, pages, access }),
-        2 => (window.clone(), page.clone(), region.clone(), frame, 1u64..20, any::<bool>()).prop_map(
-            |(window, page, region, frame, pages, unmap)|
-            Op::RemapSame { window, page, region, frame, pages, unmap }),
-        4 => (window.clone(), page.clone(), prop::collection::vec(entry, 0..24)).prop_map(|(window, page, list)|
-            Op::RemapList { window, page, list }),
-        2 => (window.clone(), page.clone(), any::<u64>()).prop_map(|(window, page, offset)|
-            Op::Translate { window, page, offset }),
-        1 => window.clone().prop_map(|window| Op::Clear { window }),
-        1 => window.clone().prop_map(|window| Op::Flush { window }),
-        1 => window.prop_map(|window| Op::Detach { window }),
-        1 => any::<bool>().prop_map(|on| Op::Share { on }),
-        1 => region.clone().prop_map(|region| Op::Close { region }),
-        2 => region.clone().prop_map(|region| Op::Move { region }),
-        4 => (0u16..3, page, any::<bool>()).prop_map(|(function, page, write)| Op::Dma { function, page, write }),
-        1 => region.prop_map(|region| Op::TakeDirty { region }),
-    ]
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Case {
-    kind: PhbKind,
-    page: PageShift,
-    levels: u32,
-    seed: u64,
-}
-
-fn case() -> impl Strategy<Value = Case> {
-    let kind = prop_oneof![
-        Just(PhbKind::Phb3),
-        Just(PhbKind::Phb4),
-        Just(PhbKind::AllOnly)
-    ];
-    (kind, 0usize..6, 1u32..=5, any::<u64>()).prop_map(|(kind, page, levels, seed)| {
-        let page = PageShift::ALL[page];
-        // What a TVE can span: five levels fit 4K pages only.
-        let levels = levels.min((59 - page.get()) / 9);
-        Case {
-            kind,
-            page,
-            levels,
-            seed,
-        }
-    })
-}
 
 /// Bus page to frame and whether devices may write, of one window.
 type Reference = BTreeMap<u64, (u64, bool)>;
