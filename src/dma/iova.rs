@@ -201,3 +201,24 @@ impl IovaAllocator {
             .or_else(|| self.free.iter().find_map(|entry| fit(entry, 0)))
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_piece_without_bytes_is_kept() {
+        let mut buses = IovaAllocator::new(BusAddr::new(0x10000), 0x4000, 12).unwrap();
+        let mut taken = Vec::new();
+        for pages in [1, 2, 1] {
+            taken.push(buses.allocate(pages, 1 << 12).unwrap());
+            assert!(buses.free.values().all(|&bytes| bytes != 0));
+        }
+        assert!(buses.free.is_empty());
+        for iova in taken {
+            buses.release(iova).unwrap();
+            assert!(buses.free.values().all(|&bytes| bytes != 0));
+        }
+        assert_eq!(buses.free.len(), 1);
+    }
+}

@@ -169,3 +169,37 @@ impl Stamps {
         self.burnt = Self::STRANDED;
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn take_all(stamps: &mut Stamps) -> Vec<u32> {
+        core::iter::from_fn(|| stamps.take())
+            .map(Stamp::get)
+            .collect()
+    }
+
+    #[test]
+    fn running_operations_have_different_stamps() {
+        let all: Vec<u32> = (0..64)
+            .filter(|&number| number != Stamp::STRANDED.get())
+            .collect();
+        let mut stamps = Stamps::new();
+        assert_eq!(take_all(&mut stamps), all);
+        for number in [7, 40] {
+            stamps.give(Stamp::new(number).unwrap());
+        }
+        assert_eq!(take_all(&mut stamps), [7, 40]);
+        // A burnt one comes back when it is renewed; the one for stranded
+        // entries never does.
+        let stranded = 1 << Stamp::STRANDED.get();
+        assert_eq!(stamps.burnt(), stranded);
+        stamps.burn(Stamp::new(9).unwrap());
+        assert_eq!(stamps.burnt(), stranded | 1 << 9);
+        assert_eq!(take_all(&mut stamps), []);
+        stamps.renew();
+        assert_eq!(stamps.burnt(), stranded);
+        assert_eq!(take_all(&mut stamps), [9]);
+    }
+}

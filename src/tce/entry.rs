@@ -281,4 +281,16 @@ mod tests {
         assert_eq!(Stamp::new(64), None);
         assert_eq!(Stamp::new(63).unwrap().get(), 63);
     }
+
+    #[test]
+    fn a_tombstone_is_found_by_a_set_of_stamps() {
+        let live = Tce::new(HostAddr::new(0x1234_5000), Access::ReadWrite).unwrap();
+        for number in 0..64 {
+            let tombstone = Stamp::new(number).unwrap().bury(live.bits());
+            assert!(owned_by(tombstone, 1 << number));
+            assert!(owned_by(tombstone, u64::MAX));
+            assert!(!owned_by(tombstone, !(1 << number)));
+        }
+        assert!(!owned_by(live.bits(), u64::MAX) && !owned_by(0, u64::MAX));
+    }
 }

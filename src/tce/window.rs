@@ -441,4 +441,22 @@ mod tests {
             })
         );
     }
+
+    #[test]
+    fn the_last_pages_below_2_64_are_outside_not_an_overflow() {
+        let shape = TableShape::new(PageShift::K4, 1, 12).unwrap();
+        let window = WindowRange::new(bus(0x10_0000), 1, shape).unwrap();
+        let last = bus(u64::MAX - 0x1fff);
+        assert!(matches!(
+            window.slots(last, 2, 9),
+            Err(RangeError::Outside { .. })
+        ));
+        assert_eq!(
+            window.slots(last, 3, 9),
+            Err(RangeError::Overflow {
+                bus: last,
+                pages: 3
+            })
+        );
+    }
 }
