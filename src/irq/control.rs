@@ -194,6 +194,9 @@ impl<B: Bus, F: Firmware> Interrupts<B, F> {
         if let Some(target) = self.own_target() {
             // What is on its way is in the queue by now, and finds its source.
             self.drain(target);
+        } else if let Some(port) = self.own_port() {
+            // A mask does not take back what the ICP has already.
+            self.collect(port);
         }
         if contents.esb.is_none() && slot.state().contains(SlotState::HELD) {
             self.finish(source, &contents)?;

@@ -2,6 +2,7 @@
 //! undone, and what a person should know, is found again.
 
 use super::error::Notice;
+use super::icp::Port;
 use super::interrupts::{Interrupts, Presenter};
 use super::name::Name;
 use super::source::{Outcome, Source};
@@ -28,14 +29,16 @@ impl<B: Bus, F: Firmware> Interrupts<B, F> {
         let Some(port) = self.own_port() else {
             return;
         };
+        if self.collect(port) == 0 {
+            self.spurious.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Handles what the running thread's ICP has; returns how much.
+    pub(super) fn collect(&self, port: &Port) -> usize {
         for number in 0..MOST_AT_ONCE {
             match port.take(&self.bus) {
-                icp::Taken::Nothing => {
-                    if number == 0 {
-                        self.spurious.fetch_add(1, Ordering::Relaxed);
-                    }
-                    return;
-                }
+                icp::Taken::Nothing => return number,
                 icp::Taken::Ipi => {
                     port.count_ipi();
                     port.withdraw(&self.bus);
@@ -47,6 +50,7 @@ impl<B: Bus, F: Firmware> Interrupts<B, F> {
                 }
             }
         }
+        MOST_AT_ONCE
     }
 
     pub(super) fn own_target(&self) -> Option<&Target> {

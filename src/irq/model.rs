@@ -34,6 +34,9 @@ struct Origin {
     /// XICS: a message that waits to be presented; one that was presented.
     pending: bool,
     presented: bool,
+    /// XICS: an ICP has it, with this priority, though its source was masked
+    /// since: a mask does not take it back.
+    latched: Option<u8>,
     server: u32,
     priority: u8,
     number: u32,
@@ -277,10 +280,11 @@ impl State {
             } else {
                 origin.pending
             };
+            let wants = wants || origin.latched.is_some();
             wants && !origin.presented && origin.server == server
         });
         ready
-            .map(|(&number, origin)| (origin.priority, number))
+            .map(|(&number, origin)| (origin.latched.unwrap_or(origin.priority), number))
             .chain([ipi])
             .filter(|&(priority, _)| icp::presents(priority, thread.cppr))
             .min()
@@ -338,6 +342,7 @@ impl Bus for &Hardware {
             let origin = state.source(number);
             origin.presented = true;
             origin.pending = false;
+            origin.latched = None;
         }
         before | number
     }
@@ -537,8 +542,21 @@ impl Firmware for &Hardware {
         let token = Token::SetXive;
         self.asked(token)?;
         let mut state = self.state();
-        let origin = state.sources.get_mut(&source);
-        let origin = origin.ok_or(refusal(token, OpalStatus::Parameter))?;
+        let before = state.sources.get(&source);
+        let before = *before.ok_or(refusal(token, OpalStatus::Parameter))?;
+        // The one that the thread would take next is with its ICP already.
+        let best = state
+            .threads
+            .contains_key(&before.server)
+            .then(|| state.best(before.server))
+            .flatten();
+        let origin = state.source(source);
+        if priority == icp::NO_PRIORITY
+            && let Some((latched, _)) = best.filter(|&(_, number)| number == source)
+        {
+            origin.latched = Some(latched);
+            origin.pending = false;
+        }
         origin.server = server;
         origin.priority = priority;
         Ok(())

@@ -422,3 +422,38 @@ fn other_threads_take_nothing_but_ipis() {
     assert!(!rig.hardware.line(OTHER));
     assert_eq!((rig.irq.ipis(OTHER), rig.irq.ipis(BOOT)), (1, 0));
 }
+
+#[test]
+fn what_was_on_its_way_when_its_source_went_is_no_stranger() {
+    on_all(|rig| {
+        rig.use_source(MESSAGE);
+        rig.hardware.fire(MESSAGE);
+        rig.irq.unregister(source(MESSAGE)).unwrap();
+        rig.window();
+        assert!(!calls().contains(&(MESSAGE as usize)));
+        assert_eq!(rig.irq.next_notice(), None);
+        // And the next user of its number starts from nothing.
+        rig.use_source(MESSAGE);
+        rig.window();
+        assert!(!calls().contains(&(MESSAGE as usize)));
+        rig.hardware.fire(MESSAGE);
+        rig.window();
+        assert_eq!(calls(), [MESSAGE as usize]);
+    });
+}
+
+#[test]
+fn what_an_icp_has_when_its_source_is_masked_comes_after_the_mask() {
+    on_all(|rig| {
+        rig.use_source(MESSAGE);
+        rig.hardware.fire(MESSAGE);
+        rig.irq.mask(source(MESSAGE)).unwrap();
+        rig.window();
+        assert!(calls().is_empty());
+        let must_look = rig.irq.unmask(source(MESSAGE)).unwrap();
+        rig.window();
+        let called = calls() == [MESSAGE as usize];
+        // Repeated by hardware, or by the driver.
+        assert!(must_look != called);
+    });
+}
