@@ -3,6 +3,7 @@
 //! A PE with an error is frozen by its PHB. It stays so, DMA and MMIO, until a
 //! person asks for `recover`: whatever the device did, it did to nobody else.
 
+use super::list::List;
 use super::platform::engine;
 use super::{Host, host, hosts, windows};
 use crate::addr::BusAddr;
@@ -18,7 +19,6 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
-use spin::Mutex;
 
 /// OPAL_EEH_SEV_*
 const NONE: u16 = 0;
@@ -34,16 +34,16 @@ const MOST: usize = 16;
 const INTERVAL_US: u64 = 1_000_000;
 
 /// PEs with an error, not recovered yet.
-static FAILED: Mutex<Vec<PeId>> = Mutex::new(Vec::new());
+static FAILED: List<PeId> = List::new();
 
 /// PHBs that are fenced or dead, and were told so.
-static DEAD: Mutex<Vec<u16>> = Mutex::new(Vec::new());
+static DEAD: List<u16> = List::new();
 
 static LOOKED: AtomicU64 = AtomicU64::new(0);
 
 /// PEs with an error that were not recovered yet.
 pub fn failed() -> Vec<PeId> {
-    FAILED.lock().clone()
+    FAILED.all()
 }
 
 /// From the prompt's loop: looks for errors once a second, events or not.
@@ -58,7 +58,7 @@ pub fn look_now_and_then() {
 /// Asks each PHB for its errors and deals with them.
 pub fn serve() {
     for (index, host) in hosts() {
-        if DEAD.lock().contains(&index) {
+        if DEAD.all().contains(&index) {
             continue;
         }
         for _ in 0..MOST {
@@ -99,7 +99,7 @@ fn take(index: u16, host: &Host, error: NextError) -> bool {
         severity => {
             let what = if severity == FENCED { "fenced" } else { "dead" };
             error!("PHB {phb} is {what}: nothing below it works until a reboot");
-            DEAD.lock().push(index);
+            DEAD.push(index);
             false
         }
     }
@@ -131,10 +131,10 @@ fn stop_one(index: u16, host: &Host, pe: u16) -> bool {
         .and_then(|at| host.plan.group(at).pe)
         .map_or(pe, |pe| pe.get());
     let id = PeId { phb: index, pe };
-    if FAILED.lock().contains(&id) {
+    if FAILED.all().contains(&id) {
         return false;
     }
-    FAILED.lock().push(id);
+    FAILED.push(id);
     let record = host.phb.pest(pe).filter(|pest| !pest.is_empty());
     tell(host, id, group, record);
     if let Err(error) = host.freeze(pe) {
@@ -146,7 +146,7 @@ fn stop_one(index: u16, host: &Host, pe: u16) -> bool {
     if pe == host.info.reserved().get() {
         // Nobody's functions: told, and ready to be told of the next.
         if host.clear_freeze(pe).is_ok() {
-            FAILED.lock().retain(|it| *it != id);
+            FAILED.retain(|it| *it != id);
         }
         return false;
     }
@@ -304,7 +304,7 @@ pub fn recover(id: PeId) -> Result<usize, String> {
         host.start(at)
             .map_err(|(step, error)| format!("{step:?}: {error}"))?;
     }
-    FAILED.lock().retain(|it| *it != id);
+    FAILED.retain(|it| *it != id);
     info!(
         "PHB {}: PE {:03x} was reset; {} {} open again",
         host.info.id(),

@@ -7,6 +7,7 @@ mod describe;
 pub mod device;
 pub mod errors;
 pub mod flush;
+mod list;
 pub mod msi;
 pub mod nvme;
 pub mod platform;

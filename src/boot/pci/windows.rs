@@ -1,32 +1,27 @@
 //! The windows that there are, for a person.
 
+use super::list::List;
 use super::platform::{Platform, engine};
 use crate::dma::Window;
 use crate::println;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use spin::{Mutex, Once};
 
-// Made when first asked for: an empty list is not all zero.
-static WINDOWS: Once<Mutex<Vec<Arc<Window<Platform>>>>> = Once::new();
-
-fn windows() -> &'static Mutex<Vec<Arc<Window<Platform>>>> {
-    WINDOWS.call_once(|| Mutex::new(Vec::new()))
-}
+static WINDOWS: List<Arc<Window<Platform>>> = List::new();
 
 /// Makes a window known.
 pub fn add(window: &Arc<Window<Platform>>) {
-    windows().lock().push(Arc::clone(window));
+    WINDOWS.push(Arc::clone(window));
 }
 
 /// Forgets a window that is being removed.
 pub fn forget(window: &Arc<Window<Platform>>) {
-    windows().lock().retain(|it| !Arc::ptr_eq(it, window));
+    WINDOWS.retain(|it| !Arc::ptr_eq(it, window));
 }
 
 /// All windows.
 pub fn all() -> Vec<Arc<Window<Platform>>> {
-    windows().lock().clone()
+    WINDOWS.all()
 }
 
 /// `windows`: each with its PEs, addresses, and what is mapped.
