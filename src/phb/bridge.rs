@@ -219,6 +219,13 @@ impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Phb<'o, H, F, W> {
             .map_err(by_firmware)
     }
 
+    /// Lets a function that looked absent be asked again; DMA of its PE stays
+    /// as it is.
+    pub(super) fn answer_again(&self, function: Bdfn) -> Result<(), PhbFault> {
+        let pe = self.pe_of(function).unwrap_or(self.setup.reserved);
+        Ok(self.thaw_mmio(pe)?)
+    }
+
     /// How a PE is frozen.
     ///
     /// # Errors

@@ -42,6 +42,17 @@ pub enum StepError {
         /// How long was waited.
         milliseconds: u64,
     },
+    /// What is to be kept over a reset reads as all ones.
+    #[error("{0}: reads as absent before its reset")]
+    Absent(FunctionId),
+    /// No Express capability is where a function level reset would be started.
+    #[error("{function}: no PCI Express capability at {offset:#05x}")]
+    NoExpress {
+        /// Which.
+        function: FunctionId,
+        /// Byte offset.
+        offset: u16,
+    },
     /// A function that is to be reset with its bus has no bridge above it.
     #[error("{0}: nothing is above it that could reset it")]
     NoBridge(FunctionId),
@@ -184,7 +195,8 @@ impl StepError {
             Self::ReadBack { read, .. } => PhbError::ReadBack(read.into()),
             Self::NoWindow(_) => PhbError::ReadBack(0),
             Self::NotReady { .. } => PhbError::TimedOut,
-            Self::NoBridge(_) => PhbError::Firmware(-7),
+            Self::Absent(_) => PhbError::ReadBack(u32::MAX.into()),
+            Self::NoBridge(_) | Self::NoExpress { .. } => PhbError::Firmware(-7),
         }
     }
 }

@@ -57,17 +57,17 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> Taken<'_, H, F, W> {
         let Some(pe) = self.plan.group(at).pe else {
             return false;
         };
-        // All ones are what a freeze shows too. A freeze that the first access
-        // below provokes comes after this.
-        let is_frozen = self
-            .phb
-            .freeze_status(pe.get())
-            .map_or(true, |status| status.is_frozen());
-        if is_frozen {
-            return false;
-        }
         let mut any = false;
         for function in self.members(at) {
+            // All ones are what a freeze shows too, and the access to one that
+            // is gone may freeze the PE for those behind it.
+            let is_frozen = self
+                .phb
+                .freeze_status(pe.get())
+                .map_or(true, |status| status.is_frozen());
+            if is_frozen {
+                break;
+            }
             if !self.is_gone(function) && self.reads_as_absent(function) {
                 self.gone.lock().push(function);
                 any = true;

@@ -58,9 +58,12 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> Phb<'_, H, F, W> {
         method: ResetMethod,
     ) -> Result<(), StepError> {
         let reached = reached(topology, function, method);
-        let saved = self.save(&reached).map_err(StepError::Config)?;
+        let saved = self.save(&reached)?;
         match method {
-            ResetMethod::Express { offset } => self.express(function, offset),
+            ResetMethod::Express { offset } => {
+                self.has_express(function, offset)?;
+                self.express(function, offset)
+            }
             ResetMethod::Advanced { offset } => self.advanced(function, offset),
             ResetMethod::Power { offset } => self.power(function, offset),
             ResetMethod::Bus => {
@@ -74,6 +77,16 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> Phb<'_, H, F, W> {
         .map_err(StepError::Config)?;
         self.hardware().wait_ms(SETTLE_MS);
         self.come_back(&reached, &saved)
+    }
+
+    /// A virtual function's capability is looked for where its physical one has
+    /// it: a write elsewhere would reset nothing.
+    pub(super) fn has_express(&self, function: FunctionId, offset: u16) -> Result<(), StepError> {
+        match Config::known(self).read8(function, offset) {
+            Ok(reg::capability::EXPRESS) => Ok(()),
+            Ok(_) => Err(StepError::NoExpress { function, offset }),
+            Err(error) => Err(StepError::Config(error)),
+        }
     }
 
     /// Function level reset, after its reads are answered.
@@ -170,14 +183,18 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> Phb<'_, H, F, W> {
         Ok(())
     }
 
-    /// What must be as before.
-    fn save(&self, functions: &[&Function]) -> Result<Vec<Saved>, ConfigError> {
+    /// What must be as before. None of it is all ones unless the function does
+    /// not answer: written back, that would start a reset and lose buses.
+    fn save(&self, functions: &[&Function]) -> Result<Vec<Saved>, StepError> {
         let mut config = Config::known(self);
         let mut saved = Vec::new();
         for it in functions {
             let mut registers = Registers::new(&mut config, it.id);
             let mut two = |offset| {
-                let value = registers.read16(offset)?;
+                let value = registers.read16(offset).map_err(StepError::Config)?;
+                if value == u16::MAX {
+                    return Err(StepError::Absent(it.id));
+                }
                 saved.push(Saved {
                     function: it.id,
                     offset,
@@ -193,7 +210,12 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> Phb<'_, H, F, W> {
                 two(capability.offset + ACS_CONTROL)?;
             }
             if it.is_bridge() {
-                let value = registers.read32(reg::BUS_NUMBERS)?;
+                let value = registers
+                    .read32(reg::BUS_NUMBERS)
+                    .map_err(StepError::Config)?;
+                if value == u32::MAX {
+                    return Err(StepError::Absent(it.id));
+                }
                 saved.push(Saved {
                     function: it.id,
                     offset: reg::BUS_NUMBERS,
@@ -223,10 +245,10 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> Phb<'_, H, F, W> {
         Ok(())
     }
 
-    fn ready(&self, function: FunctionId) -> Result<(), StepError> {
+    pub(super) fn ready(&self, function: FunctionId) -> Result<(), StepError> {
         let mut waited = 0;
         loop {
-            let identity = Config::probing(self).read32(function, reg::VENDOR);
+            let identity = Config::known(self).read32(function, reg::VENDOR);
             // Reads as absent, or asks for a retry (vendor id 1).
             if identity.is_ok_and(|value| !matches!(value as u16, 0xffff | 0x0001)) {
                 return Ok(());
@@ -237,6 +259,8 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> Phb<'_, H, F, W> {
                     milliseconds: waited,
                 });
             }
+            // That freezes its PE. DMA stays stopped: its windows may be open.
+            self.answer_again(function.bdfn)?;
             self.hardware().wait_ms(READY_PAUSE_MS);
             waited += READY_PAUSE_MS;
         }

@@ -162,6 +162,7 @@ impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Taken<'o, H, F, W> {
     /// As the engine's seam says it.
     pub fn bus_master_off(&self, pe: u16) -> Result<(), PhbError> {
         let at = self.known(pe)?;
+        self.let_answer(pe)?;
         let mut steps = self.setup().stop(at);
         steps.retain(|step| matches!(step, Step::Command { .. }));
         self.run_present(at, steps)
@@ -216,12 +217,21 @@ impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Taken<'o, H, F, W> {
         {
             return Err(PhbError::Firmware(-7));
         }
+        self.let_answer(pe)?;
         let mut steps = setup.stop(at);
         steps.retain(|step| matches!(step, Step::Reset { .. }));
         steps.extend(setup.bring_up(at));
         let functions = self.groups.get(at).functions.iter();
         steps.extend(functions.flat_map(|at| setup.enable_virtuals(*at)));
         self.run_present(at, steps)
+    }
+
+    /// Configuration space of a frozen PE reads as all ones and takes no write
+    /// (skiboot hw/phb4.c, PHB_CA_PE), so what the engine froze could be neither
+    /// stopped nor reset. DMA stays frozen.
+    fn let_answer(&self, pe: u16) -> Result<(), PhbError> {
+        self.with_companions(pe)
+            .try_for_each(|pe| self.phb.thaw_mmio(pe))
     }
 
     /// The group of a PE that the engine knows; without one nothing of Pinion's

@@ -40,6 +40,8 @@ struct Pretend {
     wrong: Cell<u64>,
     rtt: Cell<u16>,
     frozen: Cell<u64>,
+    /// What was thawed of it.
+    thawed: Cell<u64>,
     answer: Cell<i64>,
 }
 
@@ -131,7 +133,10 @@ unsafe impl RawOpal for &Pretend {
             }
             Token::PciEehFreezeClear => {
                 assert_eq!(self.frozen.get(), arguments[1]);
-                self.frozen.set(u64::MAX);
+                self.thawed.set(self.thawed.get() | arguments[2]);
+                if self.thawed.get() == 3 {
+                    self.frozen.set(u64::MAX);
+                }
             }
             Token::PciConfigRead32 => {
                 // SAFETY: the call passes a pointer to four bytes.
@@ -341,11 +346,36 @@ fn a_probe_ends_the_freeze_of_the_pe_that_the_rid_has() {
         assert_eq!(Config::probing(phb).read32(absent, 0), Ok(u32::MAX));
         assert_eq!(pretend.frozen.get(), u64::MAX);
         // A number that no PE has is not believed.
+        pretend.thawed.set(0);
         pretend.rtt.set(0xffff);
         pretend.frozen.set(255);
         assert_eq!(Config::probing(phb).read32(absent, 0), Ok(u32::MAX));
         assert_eq!(pretend.frozen.get(), u64::MAX);
     });
+}
+
+#[test]
+fn a_function_that_is_waited_for_gets_no_dma_of_a_frozen_pe() {
+    let absent = FunctionId::new(PhbId::new(1), Bdfn::from_rid(0x0500));
+    let pretend = Pretend::default();
+    pretend.rtt.set(3);
+    pretend.frozen.set(3);
+    let waited = with(&pretend, Generation::Phb4, KillPath::Register, |phb| {
+        phb.ready(absent)
+    });
+    assert!(matches!(waited, Err(StepError::NotReady { .. })));
+    assert_eq!((pretend.thawed.get(), pretend.frozen.get()), (1, 3));
+}
+
+#[test]
+fn a_reset_is_not_written_where_no_capability_is() {
+    let function = FunctionId::new(PhbId::new(1), Bdfn::from_rid(0x0500));
+    let pretend = Pretend::default();
+    let found = with(&pretend, Generation::Phb4, KillPath::Register, |phb| {
+        phb.has_express(function, 0xa0)
+    });
+    let offset = 0xa0;
+    assert_eq!(found, Err(StepError::NoExpress { function, offset }));
 }
 
 #[test]
