@@ -23,6 +23,23 @@ fn machine(blob: &[u8], running: u64) -> Machine {
     Machine::read(&Tree::check(blob).unwrap(), running)
 }
 
+#[test]
+fn each_phb_lists_its_root_port() {
+    for blob in all() {
+        let tree = Tree::check(blob).unwrap();
+        let machine = Machine::read(&tree, 0);
+        assert!(!machine.phbs.is_empty());
+        for phb in &machine.phbs {
+            let listed = pinion::machine::listed_functions(&tree, phb.id);
+            assert_eq!(
+                listed.first().map(|it| (it.rid, it.vendor)),
+                Some((0, 0x1014))
+            );
+        }
+        assert!(pinion::machine::listed_functions(&tree, 0xffff).is_empty());
+    }
+}
+
 fn core(threads: &[u64], chip: u32) -> Core {
     Core {
         threads: threads.to_vec(),

@@ -19,10 +19,10 @@ pub mod windows;
 pub use show::{print_bridges, print_functions, print_groups, print_summary};
 
 use super::runtime::{self, OPAL, TimebaseWaiter};
-use super::{banner, handover};
-use crate::machine::{Machine, Phb as Described};
+use super::{banner, handover, start};
+use crate::machine::{Machine, Phb as Described, listed_functions};
 use crate::opal::{Firmware, Token};
-use crate::pci::{FunctionId, GroupIndex, PhbId, ScanPolicy};
+use crate::pci::{Bdfn, FunctionId, GroupIndex, PhbId, ScanPolicy};
 use crate::phb::{KillPath, Mapped, Phb, Spied, Taken};
 use crate::seam::PeId;
 use crate::spy::Spy;
@@ -117,6 +117,7 @@ pub fn take(machine: &'static Machine) {
             }
         };
         if let Fate::Taken(host) = &fate {
+            name_absent(host, described);
             tell(host);
         }
         Bridge { described, fate }
@@ -146,6 +147,22 @@ fn take_one(machine: &Machine, described: &'static Described) -> Result<Host, St
         ..ScanPolicy::default()
     };
     Taken::take(phb, info, &policy).map_err(|error| format!("{error}"))
+}
+
+/// Names what firmware found and what does not answer any more.
+fn name_absent(host: &Host, described: &Described) {
+    let Some(tree) = start::tree() else { return };
+    for listed in listed_functions(tree, described.id) {
+        let bdfn = Bdfn::from_rid(listed.rid);
+        if host.topology.find(bdfn).is_none() {
+            warning!(
+                "{} ({:04x}:{:04x}) is in the device tree and does not answer",
+                FunctionId::new(host.info.id(), bdfn),
+                listed.vendor,
+                listed.device
+            );
+        }
+    }
 }
 
 /// What a person has to know of a PHB that was taken.
