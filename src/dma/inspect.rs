@@ -69,14 +69,18 @@ impl<P: Platform> super::Engine<P> {
     }
 
     /// Calls `visit` for each used entry of the window, in the order of bus
-    /// addresses, tombstones included; for none if the window is being removed.
-    /// `visit` runs under the window's lock.
+    /// addresses, tombstones included; for none while the window is being removed
+    /// or once it is gone. After a removal that failed, entries and their pins
+    /// are there still. `visit` runs under the window's lock.
     pub fn mappings(&self, window: &Window<P>, mut visit: impl FnMut(Mapping)) {
         let memory = &self.platform;
         let range = window.range();
         let state = window.state.lock();
-        if state.phase != Phase::Open {
-            return;
+        match state.phase {
+            Phase::Open => {}
+            // A removal has failed, and the next one has not begun.
+            Phase::Closing if !state.controlled => {}
+            Phase::Closing | Phase::Removed | Phase::Corrupt { .. } => return,
         }
         // A removal waits until the last level has been looked at.
         let _busy = window.enter();

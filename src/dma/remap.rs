@@ -7,7 +7,7 @@ use super::operation::Operation;
 use super::reserve::Reserve;
 use super::state::State;
 use super::unmap::release_scattered;
-use super::window::Window;
+use super::window::{CHUNK, Window};
 use crate::addr::{BusAddr, HostAddr};
 use crate::memory::ledger::{Pins, RegionCounts, ScatteredPins};
 use crate::seam::Platform;
@@ -290,33 +290,40 @@ impl<P: Platform> super::Engine<P> {
     ) -> Changes {
         let memory = &self.platform;
         let mut changes = Changes::default();
-        let mut tally = window.holdings.tally(window.page_shift());
         let mut done = 0u64;
         let tree = state.tree;
         for segment in tree.segments(memory, range) {
             let mut used = 0u64;
+            let mut offset = 0u64;
             // Where no leaf is, none was wanted.
-            for offset in 0..segment.leaf.map_or(0, |_| segment.pages) {
-                let Some(at) = segment.leaf else { break };
-                let index = at.index.wrapping_add(offset as usize);
-                let old = memory.load(at.table, index);
-                let new = wanted.bits(done.wrapping_add(offset));
-                if old & RIGHTS != 0 {
-                    if new != 0 {
-                        tally.count(replaced, entry::address(old), entry::wrote(old));
+            while let Some(at) = segment.leaf.filter(|_| offset < segment.pages) {
+                // The regions' lock is let go in between: a writer that waits
+                // for it holds the books of the whole machine.
+                let end = segment.pages.min(offset.wrapping_add(CHUNK));
+                let mut tally = window.holdings.tally(window.page_shift());
+                while offset < end {
+                    let index = at.index.wrapping_add(offset as usize);
+                    let old = memory.load(at.table, index);
+                    let new = wanted.bits(done.wrapping_add(offset));
+                    if old & RIGHTS != 0 {
+                        if new != 0 {
+                            tally.count(replaced, entry::address(old), entry::wrote(old));
+                            memory.store(at.table, index, new);
+                            changes.mapped = true;
+                        } else {
+                            memory.store(at.table, index, stamp.bury(old));
+                            changes.buried = true;
+                        }
+                    } else if old != 0 {
+                        changes.foreign = true;
+                    } else if new != 0 {
                         memory.store(at.table, index, new);
+                        used = used.wrapping_add(1);
                         changes.mapped = true;
-                    } else {
-                        memory.store(at.table, index, stamp.bury(old));
-                        changes.buried = true;
                     }
-                } else if old != 0 {
-                    changes.foreign = true;
-                } else if new != 0 {
-                    memory.store(at.table, index, new);
-                    used = used.wrapping_add(1);
-                    changes.mapped = true;
+                    offset = offset.wrapping_add(1);
                 }
+                tally.finish(replaced);
             }
             if let Some(at) = segment.leaf
                 && used != 0
@@ -325,7 +332,6 @@ impl<P: Platform> super::Engine<P> {
             }
             done = done.wrapping_add(segment.pages);
         }
-        tally.finish(replaced);
         changes
     }
 }

@@ -8,6 +8,7 @@ mod defects;
 mod faults;
 mod features;
 mod guarantees;
+mod inspect;
 mod levels;
 mod mutants_kills;
 mod mutants_ledger;
