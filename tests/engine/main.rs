@@ -17,5 +17,6 @@ mod mutants_tables;
 mod operations;
 mod property;
 mod quiet;
+mod random_faults;
 mod recovery;
 mod threads;
