@@ -170,6 +170,17 @@ fn virtual_functions_get_rids_and_bars() {
 }
 
 #[test]
+fn virtual_functions_that_were_left_on_are_turned_off() {
+    let (mut board, at) = Board::sriov(Generation::Phb4);
+    let capability = look(&mut board).functions[1].capabilities.sriov;
+    let control = capability.expect("SR-IOV").offset + 8;
+    board.pci.model_mut(at).put16(control, 0x19);
+    let found = look(&mut board);
+    assert_eq!((found.problems, found.virtuals.len()), (vec![], 0));
+    assert_eq!(board.pci.model(at).get16(control), 0x10);
+}
+
+#[test]
 fn virtual_functions_that_cannot_be_are_named() {
     type Expected = fn(&VfFault) -> bool;
     let cases: [(DeviceModel, u16, Expected); 4] = [

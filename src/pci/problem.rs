@@ -116,6 +116,9 @@ pub enum Fault {
 impl Fault {
     /// Whether the function must be left alone. The others cost a feature.
     pub fn is_fatal(&self) -> bool {
+        if matches!(self, Self::Virtual(VfFault::StayOn(_))) {
+            return true;
+        }
         !matches!(
             self,
             Self::Virtual(_) | Self::AriChain { .. } | Self::TooManyFunctions { .. }

@@ -418,11 +418,16 @@ impl<C: ConfigAccess + ?Sized> Scanner<'_, C> {
             return 0;
         };
         let wanted = (self.policy.virtuals)(function.id);
-        if wanted == 0 || !function.usable {
-            return 0;
-        }
+        let usable = function.usable;
         let (id, own) = (function.id, function.id.bdfn);
         let mut registers = Registers::new(self.access, id);
+        let off = sriov::turn_off(&mut registers, &capability);
+        if wanted == 0 || !usable || off.is_err() {
+            if let Err(fault) = off {
+                self.fault(at, fault);
+            }
+            return 0;
+        }
         let set = match sriov::prepare(&mut registers, &capability, wanted, ari, limit) {
             Ok(set) => set,
             Err(fault) => {

@@ -60,6 +60,9 @@ pub enum VfFault {
         /// What came back.
         read: u16,
     },
+    /// They were on, and stay so.
+    #[error("VF Enable stays on: control reads {0:#x}")]
+    StayOn(u16),
     /// Offset and stride lead nowhere, or two functions to one RID.
     #[error(
         "VF offset {offset:#x} and stride {stride:#x} give no distinct RIDs on the bridge's buses"
@@ -123,6 +126,30 @@ impl VfRange {
         let distance = u32::from(self.offset) + u32::from(self.stride) * u32::from(number);
         physical.checked_add(distance)
     }
+}
+
+/// Turns off what an earlier system left on: virtual functions decode and master
+/// the bus whatever their physical one's command register says.
+///
+/// # Errors
+/// They stay on, or configuration space refuses.
+pub fn turn_off<C: ConfigAccess + ?Sized>(
+    registers: &mut Registers<'_, C>,
+    sriov: &Sriov,
+) -> Result<(), Fault> {
+    let (at, on) = (sriov.offset + reg::CONTROL, reg::VF_ENABLE | reg::VF_MEMORY);
+    let before = registers.read16(at).map_err(Fault::Config)?;
+    if before & on == 0 {
+        return Ok(());
+    }
+    registers.write16(at, before & !on).map_err(Fault::Config)?;
+    // SR-IOV 1.1, 3.3.3.1: until then they may be going.
+    registers.pause(1000);
+    let read = registers.read16(at).map_err(Fault::Config)?;
+    if read & on != 0 {
+        return Err(Fault::Virtual(VfFault::StayOn(read)));
+    }
+    Ok(())
 }
 
 /// Sets NumVFs and the page size and reads where the functions will be and
