@@ -1,12 +1,13 @@
 //! Several threads at once, on real threads.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use pinion::dma::{DetachMode, DmaError, ErrorKind, Liobn, Registry};
-use pinion::sim::{PhbKind, Rng};
+use pinion::sim::{PhbKind, Rng, Step};
 use pinion::tce::{Access, PageShift, Tce};
 
-use super::support::Rig;
+use super::support::{Rig, pe};
 
 // More than there are cores would measure the scheduler.
 const THREADS: u64 = 2;
@@ -151,4 +152,47 @@ fn threads_in_different_windows_do_not_meet() {
     for window in &windows {
         rig.check(&[&**window]);
     }
+}
+
+/// A removal waits for its PHB: whoever else wants to change the window, or to
+/// use it, is told so, and changes nothing.
+#[test]
+fn a_window_that_is_being_removed_refuses_all_others() {
+    let rig = Rig::new(PhbKind::Phb4, PageShift::K4, 1);
+    let party = rig.party(1);
+    rig.grant(&party, 0x1000, 64);
+    let window = rig.window(&party, 0, 512, 2);
+    rig.plug(&party, &window, 0);
+    let (bus, host) = (rig.bus(3), rig.host(0x1000));
+    rig.engine.map(&window, bus, host, 4, Access::Read).unwrap();
+    let (begun, begins) = std::sync::mpsc::channel();
+    let (go, goes) = std::sync::mpsc::channel::<()>();
+    rig.machine().set_hook(move |_, step| {
+        if step == Step::BusMasterOff {
+            begun.send(()).unwrap();
+            goes.recv().unwrap();
+        }
+    });
+    std::thread::scope(|scope| {
+        let remover = scope.spawn(|| rig.engine.remove(&window, DetachMode::Reset));
+        begins.recv_timeout(Duration::from_secs(60)).unwrap();
+        let busy = Err(DmaError::ControlBusy);
+        let answers = [
+            rig.engine.remove(&window, DetachMode::Reset),
+            rig.engine.detach(&window, pe(0), DetachMode::Running),
+            rig.engine.attach(&window, pe(1)),
+            rig.engine.recover(&window),
+        ];
+        let closing = DmaError::WindowClosing;
+        let map = rig.engine.map(&window, rig.bus(9), host, 1, Access::Read);
+        let unmap = rig.engine.unmap(&window, bus, 4);
+        let pins = party.holdings.region(0).unwrap().pins;
+        go.send(()).unwrap();
+        assert_eq!(answers, [busy; 4]);
+        assert_eq!((map, unmap, pins), (Err(closing), Err(closing), 4));
+        assert_eq!(remover.join().unwrap(), Ok(()));
+    });
+    rig.machine().clear_hook();
+    rig.check(&[&*window]);
+    assert_eq!(party.holdings.region(0).unwrap().pins, 0);
 }
