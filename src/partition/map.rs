@@ -1,0 +1,153 @@
+//! Where a partition's memory lies in the machine's.
+
+use crate::addr::{GuestAddr, HostAddr};
+use crate::memory::ledger::REGIONS_PER_OWNER;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// One region: contiguous both as the partition sees it and in the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// First address, as the partition sees it.
+    pub guest: GuestAddr,
+    /// First address in the machine.
+    pub host: HostAddr,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// Why pieces make no map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MapError {
+    /// An empty piece, or one that ends beyond 2^64.
+    #[error("{0:?} has no end")]
+    Piece(Piece),
+    /// Two pieces share addresses.
+    #[error("{0:?} overlaps another")]
+    Overlap(Piece),
+    /// More pieces than an owner can have regions.
+    #[error("{0} regions: at most {REGIONS_PER_OWNER} are possible")]
+    TooMany(usize),
+}
+
+/// A partition's memory, both ways in O(log n). Without a heap once it is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestMap {
+    by_guest: Box<[Piece]>,
+    by_host: Box<[Piece]>,
+}
+
+impl GuestMap {
+    /// A map of `pieces`.
+    ///
+    /// # Errors
+    /// The first piece that cannot be.
+    pub fn new(pieces: Vec<Piece>) -> Result<Self, MapError> {
+        if pieces.len() > REGIONS_PER_OWNER {
+            return Err(MapError::TooMany(pieces.len()));
+        }
+        for piece in &pieces {
+            let last = piece.bytes.checked_sub(1);
+            let ends = |last| {
+                piece.guest.checked_add(last).is_some() && piece.host.checked_add(last).is_some()
+            };
+            if !last.is_some_and(ends) {
+                return Err(MapError::Piece(*piece));
+            }
+        }
+        let mut by_guest = pieces;
+        let mut by_host = by_guest.clone();
+        by_guest.sort_unstable_by_key(|piece| piece.guest);
+        by_host.sort_unstable_by_key(|piece| piece.host);
+        let overlap = |pieces: &[Piece], start: fn(&Piece) -> u64| {
+            pieces.windows(2).find_map(|pair| match pair {
+                [low, high] if start(high) - start(low) < low.bytes => Some(*high),
+                _ => None,
+            })
+        };
+        let shared = overlap(&by_guest, |piece| piece.guest.get())
+            .or_else(|| overlap(&by_host, |piece| piece.host.get()));
+        if let Some(piece) = shared {
+            return Err(MapError::Overlap(piece));
+        }
+        Ok(Self {
+            by_guest: by_guest.into_boxed_slice(),
+            by_host: by_host.into_boxed_slice(),
+        })
+    }
+
+    /// The pieces, by the address that the partition sees.
+    pub fn pieces(&self) -> &[Piece] {
+        &self.by_guest
+    }
+
+    /// Where the `bytes` bytes from `guest` are, if they are in one piece.
+    #[inline]
+    pub fn host(&self, guest: GuestAddr, bytes: u64) -> Option<HostAddr> {
+        let above = self.by_guest.partition_point(|piece| piece.guest <= guest);
+        let piece = self.by_guest.get(above.checked_sub(1)?)?;
+        let offset = guest.checked_sub(piece.guest)?;
+        let room = piece.bytes.checked_sub(offset)?;
+        if room < bytes || room == 0 {
+            return None;
+        }
+        piece.host.checked_add(offset)
+    }
+
+    /// How the partition sees the byte at `host`, if it is its own.
+    #[inline]
+    pub fn guest(&self, host: HostAddr) -> Option<GuestAddr> {
+        let above = self.by_host.partition_point(|piece| piece.host <= host);
+        let piece = self.by_host.get(above.checked_sub(1)?)?;
+        let offset = host.checked_sub(piece.host)?;
+        if offset >= piece.bytes {
+            return None;
+        }
+        piece.guest.checked_add(offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(guest: u64, host: u64, bytes: u64) -> Piece {
+        Piece {
+            guest: GuestAddr::new(guest),
+            host: HostAddr::new(host),
+            bytes,
+        }
+    }
+
+    #[test]
+    fn both_ways_and_nothing_beyond() {
+        let pieces = [piece(0x1000, 0x8000, 0x1000), piece(0, 0x20000, 0x1000)];
+        let map = GuestMap::new(pieces.to_vec()).unwrap();
+        let host = |guest, bytes| map.host(GuestAddr::new(guest), bytes).map(HostAddr::get);
+        assert_eq!(host(0, 0x1000), Some(0x20000));
+        assert_eq!(host(0x1800, 0x800), Some(0x8800));
+        // Across pieces, behind the end, and the end itself.
+        assert_eq!(host(0x800, 0x1000), None);
+        assert_eq!(host(0x1800, 0x801), None);
+        assert_eq!(host(0x2000, 0), None);
+        assert_eq!(host(u64::MAX, 1), None);
+        let guest = |host| map.guest(HostAddr::new(host)).map(GuestAddr::get);
+        assert_eq!(guest(0x8fff), Some(0x1fff));
+        assert_eq!(guest(0x20001), Some(1));
+        assert_eq!((guest(0x9000), guest(0x7fff)), (None, None));
+    }
+
+    #[test]
+    fn pieces_that_cannot_be_are_refused() {
+        let refused = |pieces: &[Piece]| GuestMap::new(pieces.to_vec()).unwrap_err();
+        let empty = piece(0, 0, 0);
+        assert_eq!(refused(&[empty]), MapError::Piece(empty));
+        let long = piece(0, u64::MAX - 1, 3);
+        assert_eq!(refused(&[long]), MapError::Piece(long));
+        let (low, high) = (piece(0, 0x8000, 0x1001), piece(0x1000, 0, 0x1000));
+        assert_eq!(refused(&[high, low]), MapError::Overlap(high));
+        let twice = piece(0x5000, 0x8000, 1);
+        assert!(matches!(refused(&[low, twice]), MapError::Overlap(_)));
+        assert_eq!(refused(&[low; 257]), MapError::TooMany(257));
+    }
+}
