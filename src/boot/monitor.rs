@@ -245,7 +245,7 @@ fn hint(name: &str) {
 fn help(_: &str) {
     for command in COMMANDS {
         let call = alloc::format!("{} {}", command.name, command.arguments);
-        println!("  {call:<18} {}", command.what);
+        println!("  {call:<27} {}", command.what);
     }
 }
 
