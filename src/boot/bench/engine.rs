@@ -56,7 +56,7 @@ fn runs(rig: &Rig, part: &str, suffix: &str, regions: u64) -> Result<(), String>
                 id: &id,
                 units: pages,
             }
-            .measure(None, map, unmap)?;
+            .measure(map, unmap)?;
         }
         let id = format!("unmap-{pages}{suffix}");
         if id.starts_with(part) {
@@ -65,7 +65,7 @@ fn runs(rig: &Rig, part: &str, suffix: &str, regions: u64) -> Result<(), String>
                 id: &id,
                 units: pages,
             }
-            .measure(None, unmap, map)?;
+            .measure(unmap, map)?;
             unmap()?;
         }
         let id = format!("remap-{pages}{suffix}");
@@ -80,7 +80,7 @@ fn runs(rig: &Rig, part: &str, suffix: &str, regions: u64) -> Result<(), String>
                 id: &id,
                 units: pages,
             }
-            .measure(None, remap, || Ok(()))?;
+            .measure(remap, || Ok(()))?;
             unmap()?;
         }
     }
@@ -95,7 +95,7 @@ fn runs(rig: &Rig, part: &str, suffix: &str, regions: u64) -> Result<(), String>
                 .map(|_| ())
                 .map_err(|error| told("translate", error))
         };
-        Row { id: &id, units: 1 }.measure(None, translate, || Ok(()))?;
+        Row { id: &id, units: 1 }.measure(translate, || Ok(()))?;
         engine
             .unmap(window, Rig::bus(0), 1)
             .map_err(|error| told("unmap", error))?;
@@ -149,7 +149,7 @@ fn lists(rig: &Rig, part: &str, suffix: &str) -> Result<(), String> {
             id: &id,
             units: LIST,
         }
-        .measure(None, what, || after.map_or(Ok(()), |after| after()))?;
+        .measure(what, || after.map_or(Ok(()), |after| after()))?;
         empty()?;
     }
     Ok(())

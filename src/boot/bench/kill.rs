@@ -82,6 +82,6 @@ pub fn run(part: &str) -> Result<(), String> {
     );
     phb.kill(pe.pe, KillScope::Pe)
         .map_err(|error| told(id, error))?;
-    Row { id, units: 1 }.print(&mut [hardware.accesses.get()], None);
+    Row { id, units: 1 }.print(&mut [hardware.accesses.get()]);
     Ok(())
 }

@@ -63,7 +63,7 @@ fn boot(part: &str) {
         units: 1,
     };
     if "boot".starts_with(part) {
-        row.print(&mut [instructions.unwrap_or(u64::MAX)], None);
+        row.print(&mut [instructions.unwrap_or(u64::MAX)]);
     }
 }
 

@@ -30,7 +30,6 @@ impl Row<'_> {
     /// not counted: it makes what later ones find.
     pub fn measure(
         self,
-        mmio: Option<u64>,
         mut what: impl FnMut() -> Result<(), String>,
         mut undo: impl FnMut() -> Result<(), String>,
     ) -> Result<(), String> {
@@ -43,21 +42,16 @@ impl Row<'_> {
                 counts.push(cost);
             }
         }
-        self.print(&mut counts, mmio);
+        self.print(&mut counts);
         Ok(())
     }
 
     /// Prints the row.
-    pub fn print(self, counts: &mut [u64], mmio: Option<u64>) {
+    pub fn print(self, counts: &mut [u64]) {
         counts.sort_unstable();
         let min = counts.first().copied().unwrap_or(0);
         let median = counts.get(counts.len() / 2).copied().unwrap_or(0);
         let Row { id, units } = self;
-        match mmio {
-            Some(mmio) => {
-                println!("bench: row id={id} units={units} min={min} median={median} mmio={mmio}")
-            }
-            None => println!("bench: row id={id} units={units} min={min} median={median}"),
-        }
+        println!("bench: row id={id} units={units} min={min} median={median}");
     }
 }
