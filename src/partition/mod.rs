@@ -3,5 +3,8 @@
 #![forbid(unsafe_code)]
 
 pub mod bundle;
+pub mod domain;
+pub mod life;
 pub mod manifest;
 pub mod map;
+pub mod memory;

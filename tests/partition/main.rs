@@ -1,7 +1,10 @@
-//! Manifests and bundles, good and bad.
+//! Manifests and bundles, good and bad, and what becomes of partitions.
 
 #[allow(dead_code, reason = "shared with the tests of the tree's reader")]
 #[path = "../device_tree/build.rs"]
 mod build;
 mod bundle;
+mod life;
 mod manifest;
+mod memory;
+mod rig;

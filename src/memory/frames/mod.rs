@@ -247,18 +247,23 @@ impl<'a> FrameAllocator<'a> {
     /// # Errors
     /// Out of memory, or no such size.
     pub fn allocate(&mut self, shift: u32, chip: Option<u32>) -> Result<Block, FrameError> {
+        match self.allocate_on(shift, chip) {
+            Err(FrameError::OutOfMemory(_)) if chip.is_some() => self.allocate_on(shift, None),
+            found => found,
+        }
+    }
+
+    /// As [`FrameAllocator::allocate`], but from no other chip.
+    ///
+    /// # Errors
+    /// Out of memory there, or no such size.
+    pub fn allocate_on(&mut self, shift: u32, chip: Option<u32>) -> Result<Block, FrameError> {
         if !(MIN_SHIFT..=MAX_SHIFT).contains(&shift) {
             return Err(FrameError::Size(shift));
         }
         let order = (shift - MIN_SHIFT) as usize;
         let near = |zone: &&Zone| chip.is_none_or(|chip| zone.chip == chip);
-        let far = |zone: &&Zone| chip.is_some_and(|chip| zone.chip != chip);
-        let zones = self
-            .zones
-            .iter()
-            .filter(near)
-            .chain(self.zones.iter().filter(far));
-        for zone in zones {
+        for zone in self.zones.iter().filter(near) {
             // The smallest block that is large enough, in this zone.
             let found = (order..ORDERS).find_map(|large| {
                 let number = zone.free(large).first(self.words)?;

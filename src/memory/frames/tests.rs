@@ -116,6 +116,8 @@ fn the_wanted_chip_comes_first_and_the_others_after() {
     frames.add_zone(ranges[1], 8).unwrap();
     let near = frames.allocate(20, Some(8)).unwrap();
     assert_eq!(near.start().get(), 1 << 40);
+    let refused = frames.allocate_on(20, Some(8));
+    assert_eq!(refused, Err(FrameError::OutOfMemory(20)));
     let far = frames.allocate(20, Some(8)).unwrap();
     assert_eq!(far.start().get(), 0);
 }

@@ -306,6 +306,11 @@ impl<I: Interrupts> Holdings<I> {
             .map(Region::info)
     }
 
+    /// Whether there is no region.
+    pub fn is_empty(&self) -> bool {
+        self.regions.read().is_empty()
+    }
+
     /// Whether it has no room for `more` and one region.
     pub(super) fn is_full(&self, more: usize) -> bool {
         self.regions.read().len() + more >= REGIONS_PER_OWNER

@@ -122,6 +122,20 @@ pub enum LedgerError {
     /// The number is taken.
     #[error("partition {} exists", .0.0)]
     OwnerExists(OwnerId),
+    /// No owner has this number.
+    #[error("partition {} does not exist", .0.0)]
+    NoOwner(OwnerId),
+    /// The owner has regions, or is about to get one.
+    #[error("partition {} has memory", .0.0)]
+    HasRegions(OwnerId),
+    /// Somebody else, a window for instance, refers to the owner's regions.
+    #[error("the memory of partition {} is referred to in {others} more places", owner.0)]
+    InUse {
+        /// The owner.
+        owner: OwnerId,
+        /// How many others.
+        others: usize,
+    },
 }
 
 /// The machine's regions. Control paths only: hot paths use [`Holdings`].
@@ -139,6 +153,13 @@ struct Books {
 }
 
 impl Books {
+    fn exists(&self, owner: OwnerId) -> Result<(), LedgerError> {
+        match self.owners.contains(&owner) {
+            true => Ok(()),
+            false => Err(LedgerError::NoOwner(owner)),
+        }
+    }
+
     fn arriving(&self, owner: OwnerId) -> usize {
         self.arriving.get(&owner).copied().unwrap_or(0)
     }
@@ -171,6 +192,35 @@ impl<I: Interrupts> Ledger<I> {
         Ok(Arc::new(Holdings::new(owner)))
     }
 
+    /// Ends an owner without regions that nobody else refers to: nothing of it is
+    /// left here. Its number may be given to another one; a number that is not
+    /// given again cannot be confused.
+    ///
+    /// # Errors
+    /// It has regions, or a window that is not gone refers to them. Nothing has
+    /// changed.
+    pub fn remove_owner(&self, holdings: &Arc<Holdings<I>>) -> Result<(), LedgerError> {
+        let owner = holdings.owner();
+        let mut books = self.books.lock();
+        if !holdings.is_empty() || books.arriving(owner) != 0 {
+            return Err(LedgerError::HasRegions(owner));
+        }
+        let others = Arc::strong_count(holdings) - 1;
+        if others != 0 {
+            return Err(LedgerError::InUse { owner, others });
+        }
+        if !books.owners.remove(&owner) {
+            return Err(LedgerError::NoOwner(owner));
+        }
+        Ok(())
+    }
+
+    /// Owners and regions that there are.
+    pub fn counts(&self) -> (usize, usize) {
+        let books = self.books.lock();
+        (books.owners.len(), books.regions.len())
+    }
+
     /// Gives `bytes` at `start` to the owner of `holdings`. Its dirty map has a
     /// byte for each `1 << granule` bytes.
     pub fn grant(
@@ -183,6 +233,7 @@ impl<I: Interrupts> Ledger<I> {
         let region = Region::new(start, bytes, granule)?;
         let (start, last) = (region.start(), region.last());
         let mut books = self.books.lock();
+        books.exists(holdings.owner())?;
         if let Some((other, owner)) = books.overlap(start, last) {
             return Err(LedgerError::Overlap {
                 start,
@@ -242,6 +293,7 @@ impl<I: Interrupts> Ledger<I> {
     ) -> Result<(), LedgerError> {
         let region = {
             let mut books = self.books.lock();
+            books.exists(to.owner())?;
             let arriving = books.arriving(to.owner());
             if to.is_full(arriving) {
                 return Err(LedgerError::TooManyRegions(to.owner()));
