@@ -10,7 +10,7 @@ pub const MAX_WINDOWS: u32 = 64;
 
 /// The LIOBN of slot 0; the others follow. A partition's numbers mean nothing
 /// in another one.
-const FIRST: u32 = 0x8000_0000;
+pub(super) const FIRST: u32 = 0x8000_0000;
 
 /// The table. A thread that has found a window may use it while another removes
 /// it: the window refuses, it does not vanish.

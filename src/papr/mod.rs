@@ -5,6 +5,7 @@
 
 pub mod archive;
 pub mod code;
+pub mod ddw;
 mod dispatch;
 pub mod elf;
 pub mod icp;

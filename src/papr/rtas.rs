@@ -19,9 +19,11 @@ pub const ENTRY: [u32; 5] = [
 /// The call worked.
 const SUCCESS: i32 = 0;
 /// The machine failed.
-const HARDWARE: i32 = -1;
+pub const HARDWARE: i32 = -1;
+/// Another call is at work: to be tried again.
+pub const BUSY: i32 = -2;
 /// A parameter is wrong, or there is no such function.
-const PARAMETER: i32 = -3;
+pub const PARAMETER: i32 = -3;
 /// Nothing of this number, for `ibm,get-system-parameter`.
 const NOT_SUPPORTED: i32 = -3;
 

@@ -2,6 +2,7 @@
 
 use crate::addr::{GuestAddr, HostAddr};
 use crate::memory::ledger::REGIONS_PER_OWNER;
+use crate::tce::PageShift;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -81,6 +82,17 @@ impl GuestMap {
         &self.by_guest
     }
 
+    /// Whether each whole IO page of the partition is one of the machine: all
+    /// pieces begin and end with a page, on both sides.
+    pub fn is_made_of(&self, page: PageShift) -> bool {
+        let is_whole = |piece: &Piece| {
+            piece.guest.is_aligned(page.get())
+                && piece.host.is_aligned(page.get())
+                && piece.bytes.is_multiple_of(page.bytes())
+        };
+        self.by_guest.iter().all(is_whole)
+    }
+
     /// Where the `bytes` bytes from `guest` are, if they are in one piece.
     #[inline]
     pub fn host(&self, guest: GuestAddr, bytes: u64) -> Option<HostAddr> {
@@ -135,6 +147,26 @@ mod tests {
         assert_eq!(guest(0x8fff), Some(0x1fff));
         assert_eq!(guest(0x20001), Some(1));
         assert_eq!((guest(0x9000), guest(0x7fff)), (None, None));
+    }
+
+    #[test]
+    fn pages_that_memory_is_made_of() {
+        let map = |pieces: &[Piece]| GuestMap::new(pieces.to_vec()).unwrap();
+        let made_of = |map: &GuestMap| {
+            let all = PageShift::ALL.into_iter();
+            all.filter(|&page| map.is_made_of(page)).count()
+        };
+        let (low, high) = (piece(0, 1 << 30, 1 << 30), piece(1 << 30, 0, 1 << 30));
+        assert_eq!(made_of(&map(&[low, high])), 6);
+        // 4K, 64K and 2M: each of the three numbers counts.
+        for odd in [
+            piece(5 << 21, 1 << 31, 1 << 30),
+            piece(1 << 30, 5 << 29 | 1 << 21, 1 << 30),
+            piece(1 << 30, 1 << 31, 3 << 21),
+        ] {
+            assert_eq!(made_of(&map(&[piece(0, 1 << 30, 1 << 21), odd])), 3);
+        }
+        assert_eq!(made_of(&map(&[piece(0, 1 << 30, 0x800)])), 0);
     }
 
     #[test]

@@ -1,0 +1,447 @@
+//! Dynamic DMA windows: `ibm,query-pe-dma-window`, `ibm,create-pe-dma-window`,
+//! `ibm,remove-pe-dma-window` and `ibm,reset-pe-dma-window` (LoPAR 2.9, "DMA
+//! Window Manipulation Calls"; Linux's side is
+//! `arch/powerpc/platforms/pseries/iommu.c`).
+//!
+//! A group has two windows at most, one for each TVE: the default one from bus
+//! address 0, and one from 1 << 59. Which ones there are is known from the table
+//! of LIOBNs alone. Control path: it allocates, attaches and waits.
+
+use super::liobn::{FIRST, Liobns, MAX_WINDOWS};
+use super::rtas::{BUSY, HARDWARE, PARAMETER};
+use super::tce::MOST_ENTRIES;
+use crate::addr::BusAddr;
+use crate::dma::{
+    DetachMode, DmaError, Engine, ErrorKind, Liobn, PES_PER_WINDOW, Quota, Window, WindowConfig,
+};
+use crate::memory::ledger::Holdings;
+use crate::partition::map::GuestMap;
+use crate::seam::sync::{AtomicU32, Ordering};
+use crate::seam::{PeId, Platform, TveSelect};
+use crate::tce::shape::{DMA_BITS, MIN_LEVEL_SHIFT, TVE_BITS};
+use crate::tce::{PageShift, PageSizes, TableShape};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use arrayvec::ArrayVec;
+
+/// Most windows of a group, and LIOBNs that are kept for it.
+pub const WINDOWS: u32 = 2;
+
+/// Most groups of a partition.
+pub const MAX_GROUPS: u32 = MAX_WINDOWS / WINDOWS;
+
+/// Base-2 logarithm of the default window's bytes. Its IO pages have 4K, as
+/// Linux takes it from `ibm,dma-window`.
+pub const DEFAULT_SHIFT: u32 = 30;
+
+/// Base-2 logarithm of the most bytes of a window from address 0: behind them
+/// is the host bridge's own MMIO, up to 4 GiB.
+const LOW_SHIFT: u32 = 31;
+
+/// Index bits of one level at most: tables of 64K.
+const LEVEL_BITS: u32 = 13;
+
+/// The windows of a group by TVE, in the order of their LIOBNs.
+const TVES: [TveSelect; WINDOWS as usize] = [TveSelect::Low, TveSelect::High];
+
+/// A group that a partition has, as its calls name it.
+pub struct Group {
+    buid: u64,
+    functions: Box<[u32]>,
+    pes: ArrayVec<PeId, PES_PER_WINDOW>,
+    /// Its first LIOBN.
+    first: u32,
+    /// 1 while a call changes its windows.
+    claimed: AtomicU32,
+}
+
+/// Why a group cannot be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum GroupError {
+    /// No PE, or more than can share a window.
+    #[error("{0} PEs: a group has 1 to {PES_PER_WINDOW}")]
+    Pes(usize),
+    /// The LIOBNs are all given.
+    #[error("group {0}: a partition has at most {MAX_GROUPS}")]
+    Index(u32),
+}
+
+impl Group {
+    /// Group number `index` of a partition, from 0. `buid` names its host bridge
+    /// to the partition; `functions` are its functions there, as
+    /// `bus << 16 | device << 11 | function << 8`.
+    ///
+    /// # Errors
+    /// Too many PEs, or too high an index.
+    pub fn new(
+        index: u32,
+        buid: u64,
+        functions: Box<[u32]>,
+        pes: &[PeId],
+    ) -> Result<Self, GroupError> {
+        if index >= MAX_GROUPS {
+            return Err(GroupError::Index(index));
+        }
+        let known = ArrayVec::try_from(pes).ok().filter(|pes| !pes.is_empty());
+        Ok(Self {
+            buid,
+            functions,
+            pes: known.ok_or(GroupError::Pes(pes.len()))?,
+            first: FIRST + index * WINDOWS,
+            claimed: AtomicU32::new(0),
+        })
+    }
+
+    /// What names its host bridge to the partition.
+    pub fn buid(&self) -> u64 {
+        self.buid
+    }
+
+    /// Its PEs.
+    pub fn pes(&self) -> &[PeId] {
+        &self.pes
+    }
+
+    /// The LIOBN of the window behind `tve`, whether there is one or not.
+    pub const fn liobn(&self, tve: TveSelect) -> Liobn {
+        Liobn(match tve {
+            TveSelect::Low => self.first,
+            TveSelect::High => self.first + 1,
+        })
+    }
+
+    /// Its windows are this call's to change, until the result is dropped.
+    fn claim(&self) -> Answer<Claim<'_>> {
+        if self.claimed.swap(1, Ordering::Acquire) != 0 {
+            return Err(BUSY);
+        }
+        Ok(Claim(self))
+    }
+}
+
+struct Claim<'a>(&'a Group);
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.0.claimed.store(0, Ordering::Release);
+    }
+}
+
+/// The RTAS status of a call that did not work.
+type Answer<T = ()> = Result<T, i32>;
+
+/// What a partition is told about a failure: to try again, or that the machine
+/// cannot. Linux goes on without the window then.
+fn refusal(error: DmaError) -> i32 {
+    match error.kind() {
+        ErrorKind::Busy => BUSY,
+        _ => HARDWARE,
+    }
+}
+
+/// Answer of `ibm,query-pe-dma-window`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Available {
+    /// Windows that may be created.
+    pub windows: u32,
+    /// Most entries of one, whatever its IO page size.
+    pub entries: u64,
+    /// IO page sizes, in PAPR's bits: see [`page_bit`].
+    pub pages: u32,
+}
+
+/// A window as its partition is told of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Described {
+    /// Its number in the TCE calls.
+    pub liobn: Liobn,
+    /// First bus address.
+    pub base: BusAddr,
+    /// Bytes.
+    pub bytes: u64,
+    /// Its IO page size.
+    pub page: PageShift,
+    /// Levels of its table.
+    pub levels: u32,
+}
+
+/// An IO page size in `ibm,query-pe-dma-window`; PAPR has none for 1G.
+pub const fn page_bit(page: PageShift) -> u32 {
+    match page {
+        PageShift::K4 => 0x1,
+        PageShift::K64 => 0x2,
+        PageShift::M16 => 0x4,
+        PageShift::M256 => 0x40,
+        PageShift::M2 => 0x100,
+        _ => 0,
+    }
+}
+
+/// What a partition's window calls work on.
+pub struct WindowCalls<'a, P: Platform> {
+    /// The engine.
+    pub engine: &'a Engine<P>,
+    /// Where the partition's memory is.
+    pub map: &'a GuestMap,
+    /// Its windows.
+    pub windows: &'a Liobns<P>,
+    /// Its groups.
+    pub groups: &'a [Group],
+    /// The memory that its windows may map.
+    pub holdings: &'a Arc<Holdings<P>>,
+    /// What its tables are charged to.
+    pub quota: &'a Arc<Quota>,
+}
+
+impl<P: Platform> WindowCalls<'_, P> {
+    /// `ibm,query-pe-dma-window`: what the group of function `config` behind the
+    /// host bridge `buid` could have beside what it has.
+    ///
+    /// # Errors
+    /// The RTAS status.
+    pub fn query(&self, config: u32, buid: u64) -> Answer<Available> {
+        let group = self.group(config, buid)?;
+        let free = |tve: &&TveSelect| self.windows.find(group.liobn(**tve)).is_none();
+        let windows = TVES.iter().filter(free).count() as u32;
+        let Some(tve) = TVES.iter().rev().find(free) else {
+            return Ok(Available {
+                pages: self.mask(group),
+                ..Available::default()
+            });
+        };
+        Ok(Available {
+            windows,
+            entries: self.most_entries(group, *tve),
+            pages: self.mask(group),
+        })
+    }
+
+    /// `ibm,create-pe-dma-window`: a window of `1 << window_shift` bytes in IO
+    /// pages of `1 << page_shift`, where Pinion puts it.
+    ///
+    /// # Errors
+    /// The RTAS status; nothing has changed.
+    pub fn create(
+        &self,
+        config: u32,
+        buid: u64,
+        page_shift: u32,
+        window_shift: u32,
+    ) -> Answer<Described> {
+        let group = self.group(config, buid)?;
+        let page = PageShift::new(page_shift).map_err(|_| PARAMETER)?;
+        if page_bit(page) & self.mask(group) == 0 {
+            return Err(PARAMETER);
+        }
+        let bits = window_shift.checked_sub(page_shift).ok_or(PARAMETER)?;
+        let claim = group.claim()?;
+        let free = |tve: &&TveSelect| self.windows.find(group.liobn(**tve)).is_none();
+        let tve = *TVES.iter().rev().find(free).ok_or(PARAMETER)?;
+        if window_shift > reach(tve) {
+            return Err(PARAMETER);
+        }
+        self.make(&claim, tve, page, bits)
+    }
+
+    /// `ibm,remove-pe-dma-window`: the window goes with all that it maps.
+    ///
+    /// # Errors
+    /// The RTAS status; after a failure of the PHB it is there still, but maps
+    /// nothing new, and may be removed again.
+    pub fn remove(&self, liobn: u32) -> Answer {
+        let liobn = Liobn(liobn);
+        let has = |group: &&Group| TVES.iter().any(|&tve| group.liobn(tve) == liobn);
+        let group = self.groups.iter().find(has).ok_or(PARAMETER)?;
+        let claim = group.claim()?;
+        let window = self.windows.find(liobn).ok_or(PARAMETER)?;
+        self.unmake(&claim, liobn, &window, DetachMode::Running)
+    }
+
+    /// `ibm,reset-pe-dma-window`: the group has its default window, empty, and
+    /// no other. It has that before its partition starts.
+    ///
+    /// # Errors
+    /// The RTAS status; it may be tried again.
+    pub fn reset(&self, config: u32, buid: u64) -> Answer {
+        let group = self.group(config, buid)?;
+        self.start(group).map(|_| ())
+    }
+
+    /// As [`WindowCalls::reset`], for Pinion itself.
+    ///
+    /// # Errors
+    /// The RTAS status.
+    pub fn start(&self, group: &Group) -> Answer<Described> {
+        let claim = group.claim()?;
+        self.unmake_all(&claim, DetachMode::Running)?;
+        let page = PageShift::K4;
+        self.make(&claim, TveSelect::Low, page, DEFAULT_SHIFT - page.get())
+    }
+
+    /// Removes all windows of `group`, and resets its functions: for a group that
+    /// leaves the partition.
+    ///
+    /// # Errors
+    /// The RTAS status; it may be tried again.
+    pub fn end(&self, group: &Group) -> Answer {
+        self.unmake_all(&group.claim()?, DetachMode::Reset)
+    }
+
+    /// The windows that `group` has.
+    pub fn describe(&self, group: &Group) -> impl Iterator<Item = Described> {
+        TVES.into_iter().filter_map(move |tve| {
+            let liobn = group.liobn(tve);
+            let window = self.windows.find(liobn)?;
+            Some(described(liobn, &window))
+        })
+    }
+
+    fn group(&self, config: u32, buid: u64) -> Answer<&Group> {
+        let named = |group: &&Group| group.buid == buid && group.functions.contains(&config);
+        self.groups.iter().find(named).ok_or(PARAMETER)
+    }
+
+    fn make(
+        &self,
+        claim: &Claim<'_>,
+        tve: TveSelect,
+        page: PageShift,
+        bits: u32,
+    ) -> Answer<Described> {
+        let group = claim.0;
+        let liobn = group.liobn(tve);
+        let shape = shape(page, bits, self.levels(group)).ok_or(PARAMETER)?;
+        let config = WindowConfig {
+            base: BusAddr::new(match tve {
+                TveSelect::Low => 0,
+                TveSelect::High => 1 << TVE_BITS,
+            }),
+            pages: 1 << bits,
+            shape,
+            sizes: self.sizes(group),
+            limit: MOST_ENTRIES,
+        };
+        let window = self
+            .engine
+            .create_window(&config, self.holdings.clone(), self.quota.clone())
+            .map_err(refusal)?;
+        let attached = group
+            .pes
+            .iter()
+            .try_for_each(|&pe| self.engine.attach(&window, pe));
+        // It has its number even if it cannot be undone: so it is not lost.
+        self.windows
+            .insert(liobn, window.clone())
+            .map_err(refusal)?;
+        if let Err(error) = attached {
+            self.unmake(claim, liobn, &window, DetachMode::Running)?;
+            return Err(refusal(error));
+        }
+        Ok(described(liobn, &window))
+    }
+
+    fn unmake_all(&self, claim: &Claim<'_>, mode: DetachMode) -> Answer {
+        TVES.iter().try_for_each(|&tve| {
+            let liobn = claim.0.liobn(tve);
+            match self.windows.find(liobn) {
+                Some(window) => self.unmake(claim, liobn, &window, mode),
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn unmake(
+        &self,
+        _claim: &Claim<'_>,
+        liobn: Liobn,
+        window: &Window<P>,
+        mode: DetachMode,
+    ) -> Answer {
+        self.engine.remove(window, mode).map_err(refusal)?;
+        self.windows.forget(liobn);
+        Ok(())
+    }
+
+    /// IO page sizes that all PHBs of `group` have, and that the partition's
+    /// memory can be mapped by.
+    fn sizes(&self, group: &Group) -> PageSizes {
+        let fits = |page: &PageShift| {
+            let has =
+                |&pe| self.engine.platform().table_limits(pe).page_shifts >> page.get() & 1 != 0;
+            group.pes.iter().all(has) && self.map.is_made_of(*page)
+        };
+        let all = PageShift::ALL.into_iter().filter(fits);
+        all.fold(PageSizes::NONE, PageSizes::with)
+    }
+
+    fn mask(&self, group: &Group) -> u32 {
+        let sizes = self.sizes(group);
+        let has = |page: &PageShift| sizes.contains(*page);
+        let all = PageShift::ALL.into_iter().filter(has);
+        all.fold(0, |mask, page| mask | page_bit(page))
+    }
+
+    fn levels(&self, group: &Group) -> u32 {
+        let each = group
+            .pes
+            .iter()
+            .map(|&pe| self.engine.platform().table_limits(pe).levels);
+        each.min().unwrap_or(1)
+    }
+
+    /// Entries that a new window may have in any of the group's IO page sizes
+    /// and that the partition's table memory is enough for: 0 or a power of two.
+    fn most_entries(&self, group: &Group, tve: TveSelect) -> u64 {
+        let left = self.quota.limit().saturating_sub(self.quota.used());
+        let (sizes, levels) = (self.sizes(group), self.levels(group));
+        let fits = |bits: u32| {
+            let mut offered = PageShift::ALL
+                .into_iter()
+                .filter(|&page| sizes.contains(page) && page_bit(page) != 0);
+            offered.all(|page| {
+                let shape = shape(page, bits, levels);
+                let has_room = |shape| table_bytes(shape, bits).is_some_and(|bytes| bytes <= left);
+                bits + page.get() <= reach(tve) && shape.is_some_and(has_room)
+            })
+        };
+        let largest = (0..DMA_BITS).rev().find(|&bits| fits(bits));
+        largest.map_or(0, |bits| 1 << bits)
+    }
+}
+
+fn described<P: Platform>(liobn: Liobn, window: &Window<P>) -> Described {
+    let range = window.range();
+    Described {
+        liobn,
+        base: range.base(),
+        bytes: range.bytes(),
+        page: range.shape().page(),
+        levels: range.shape().levels(),
+    }
+}
+
+/// Base-2 logarithm of the most bytes of a window behind `tve`.
+const fn reach(tve: TveSelect) -> u32 {
+    match tve {
+        TveSelect::Low => LOW_SHIFT,
+        TveSelect::High => DMA_BITS,
+    }
+}
+
+/// The shape of a table for `1 << bits` entries: few levels, as each is one more
+/// access of the PHB, of tables that are no larger than they must be.
+fn shape(page: PageShift, bits: u32, most_levels: u32) -> Option<TableShape> {
+    let levels = bits.div_ceil(LEVEL_BITS).clamp(1, most_levels.max(1));
+    let level_shift = (bits.div_ceil(levels) + 3).max(MIN_LEVEL_SHIFT);
+    TableShape::new(page, levels, level_shift).ok()
+}
+
+/// Bytes of a table of this shape when its first `1 << bits` entries are in use.
+fn table_bytes(shape: TableShape, bits: u32) -> Option<u64> {
+    (0..shape.levels()).try_fold(0u64, |sum, level| {
+        let below = shape.entry_bits(level) + shape.index_bits();
+        let tables = 1u64.checked_shl(bits.saturating_sub(below))?;
+        let bytes = tables.checked_mul(1u64.checked_shl(shape.frame_shift(level))?)?;
+        sum.checked_add(bytes)
+    })
+}
