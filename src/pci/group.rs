@@ -186,6 +186,11 @@ impl Groups {
         self.of_virtual[function.0]
     }
 
+    /// The groups of all virtual functions, in the topology's order.
+    pub fn of_virtuals(&self) -> impl Iterator<Item = GroupIndex> + '_ {
+        self.of_virtual.iter().copied()
+    }
+
     /// How the virtual functions of `physical` are kept apart.
     pub fn split(&self, physical: FunctionIndex) -> VfSplit {
         let found = self.splits.iter().find(|(at, _)| *at == physical);

@@ -13,6 +13,7 @@
 pub mod acs;
 pub mod address;
 mod allot;
+mod assign;
 pub mod bar;
 pub mod capability;
 pub mod class;
@@ -37,6 +38,7 @@ pub mod topology;
 pub mod validate;
 
 pub use address::{Bdfn, FunctionId, PeNumber, PhbId};
+pub use assign::NotAssignable;
 pub use config::{ConfigAccess, ConfigError, Registers};
 pub use group::{
     Group, GroupIndex, GroupKind, Groups, Inseparable, Reason, VfSplit, VirtualIndex, group,

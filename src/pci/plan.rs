@@ -116,7 +116,11 @@ impl Plan {
 
     /// Whether a virtual function is.
     pub fn is_active_virtual(&self, topology: &Topology, at: VirtualIndex) -> bool {
-        let physical = topology.virtuals[at.get()].physical;
+        self.has_virtuals(topology, topology.virtuals[at.get()].physical)
+    }
+
+    /// Whether the virtual functions of `physical` are to be enabled.
+    pub fn has_virtuals(&self, topology: &Topology, physical: FunctionIndex) -> bool {
         !self.virtuals_off[physical.0] && self.is_active(topology, physical)
     }
 

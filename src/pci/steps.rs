@@ -204,30 +204,6 @@ impl Setup<'_> {
         steps
     }
 
-    /// A function that nothing resets but a bus that other groups use too. A
-    /// group with one cannot be handed from one partition to another: it is not
-    /// to be assigned, and [`Self::stop`] leaves the function without reset.
-    pub fn cannot_reset(&self, group: GroupIndex) -> Option<FunctionId> {
-        let stuck = |at: &FunctionIndex| {
-            let function = &self.topology[*at];
-            !function.is_bridge() && function.reset() == ResetMethod::Bus && self.shares_bus(*at)
-        };
-        self.members(group).find(stuck).map(|at| self.id(at))
-    }
-
-    /// Whether a reset of the function's bus reaches other groups, or nothing
-    /// is above it that could do it.
-    fn shares_bus(&self, at: FunctionIndex) -> bool {
-        let Some(bridge) = self.topology.above(at) else {
-            return true;
-        };
-        let own = self.groups.of(at);
-        self.topology.below(bridge).any(|other| {
-            let group = self.groups.of(other);
-            group != own && self.groups.get(group).kind != GroupKind::LeftAlone
-        })
-    }
-
     /// Gives a stopped group's RIDs and segments back to the reserved PE.
     pub fn release(&self, group: GroupIndex) -> Vec<Step> {
         let plan = self.plan.group(group);
@@ -308,7 +284,7 @@ impl Setup<'_> {
         command
     }
 
-    fn members(&self, group: GroupIndex) -> impl Iterator<Item = FunctionIndex> + '_ {
+    pub(super) fn members(&self, group: GroupIndex) -> impl Iterator<Item = FunctionIndex> + '_ {
         let all = self.groups.get(group).functions.iter().copied();
         all.filter(|at| self.plan.is_active(self.topology, *at))
     }
@@ -322,7 +298,7 @@ impl Setup<'_> {
     /// Virtual functions have FLR, at the offset their physical one has it
     /// in (SR-IOV 1.1, 2.2.2 requires FLR; the offset is the same in practice
     /// and the driver checks the capability's id there).
-    fn reset_virtual(&self, at: VirtualIndex) -> Option<Step> {
+    pub(super) fn reset_virtual(&self, at: VirtualIndex) -> Option<Step> {
         let it = self.topology.virtuals[at.get()];
         let offset = self.topology[it.physical].capabilities.express?.offset;
         let active = self.plan.is_active_virtual(self.topology, at);

@@ -9,8 +9,8 @@ use crate::pci::registers as reg;
 use crate::pci::steps::{Setup, Step};
 use crate::pci::validate::{PlanFault, validate};
 use crate::pci::{
-    ConfigAccess, FunctionId, GroupIndex, GroupKind, Groups, PeNumber, PhbInfo, Plan, ScanPolicy,
-    Topology, group, plan, scan,
+    ConfigAccess, FunctionId, GroupIndex, GroupKind, Groups, NotAssignable, PeNumber, PhbInfo,
+    Plan, ScanPolicy, Topology, group, plan, scan,
 };
 use crate::seam::PhbError;
 use alloc::vec::Vec;
@@ -108,6 +108,12 @@ impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Taken<'o, H, F, W> {
         for (at, _) in self.topology.iter() {
             if let Err(why) = self.run(&self.setup().enable_virtuals(at)) {
                 note(self.groups.of(at), why);
+                // Its virtual functions are not there, wherever they belong.
+                for (it, own) in self.topology.virtuals.iter().zip(self.groups.of_virtuals()) {
+                    if it.physical == at {
+                        note(own, why);
+                    }
+                }
             }
         }
         self.broken = broken;
@@ -136,6 +142,22 @@ impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Taken<'o, H, F, W> {
         self.groups.get(at).kind == GroupKind::Endpoint
             && self.plan.group(at).pe.is_some()
             && !self.broken.iter().any(|it| it.group == at)
+    }
+
+    /// Whether a group may be given to somebody: see [`Setup::assignable`].
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn assignable(
+        &self,
+        at: GroupIndex,
+        held: impl Fn(GroupIndex) -> bool,
+    ) -> Result<(), NotAssignable> {
+        self.setup().assignable(at, held)?;
+        match self.is_up(at) {
+            true => Ok(()),
+            false => Err(NotAssignable::NotUp),
+        }
     }
 
     /// The group of a PE, or of a companion of it.

@@ -261,6 +261,15 @@ pub fn recover_named(name: &str) {
     }
 }
 
+/// Whether a window leads out of a PE.
+fn is_used(id: PeId) -> bool {
+    let mut has_it = false;
+    for window in windows::all() {
+        window.each_pe(|it| has_it |= it == id);
+    }
+    has_it
+}
+
 /// Resets the functions of a PE and creates its windows anew, empty. Returns how
 /// many there are.
 ///
@@ -270,6 +279,15 @@ pub fn recover(id: PeId) -> Result<usize, String> {
     let engine = engine().ok_or("no engine")?;
     let host = host(id.phb).ok_or("no such PHB")?;
     let at = host.group_of(id.pe).ok_or("no group has this PE")?;
+    let others = host.setup();
+    if let Some((function, _)) = others.stopped_by(at).find(|(_, other)| {
+        let pe = host.plan.group(*other).pe.map(|pe| pe.get());
+        pe.is_some_and(|pe| is_used(PeId { phb: id.phb, pe }))
+    }) {
+        return Err(format!(
+            "a reset would stop its virtual function {function}, which has windows"
+        ));
+    }
     // Configuration space of a frozen PE reads as all ones. DMA stays stopped.
     for pe in host.with_companions(id.pe) {
         host.phb.thaw_mmio(pe).map_err(|error| error.to_string())?;

@@ -1,0 +1,163 @@
+//! Which groups may be given away, and beside which others.
+use pinion::pci::steps::{Setup, Step};
+use pinion::pci::*;
+use pinion::sim::pci::DeviceModel;
+use pinion::sim::pci::boards::{ACS_FULL, Board, igb, nvme};
+
+struct Machine {
+    board: Board,
+    topology: Topology,
+    groups: Groups,
+    plan: Plan,
+}
+
+impl Machine {
+    fn new(mut board: Board, virtuals: u16) -> Self {
+        let policy = ScanPolicy {
+            virtuals: &|_| virtuals,
+            ..Default::default()
+        };
+        let topology = scan(&mut board.pci, &board.phb, &policy);
+        let groups = group(&topology, &board.phb);
+        let plan = plan(&topology, &board.phb, &groups);
+        Self {
+            board,
+            topology,
+            groups,
+            plan,
+        }
+    }
+
+    fn setup(&self) -> Setup<'_> {
+        Setup {
+            topology: &self.topology,
+            phb: &self.board.phb,
+            groups: &self.groups,
+            plan: &self.plan,
+        }
+    }
+
+    fn asks(&self, group: GroupIndex, held: &[GroupIndex]) -> Result<(), NotAssignable> {
+        self.setup()
+            .assignable(group, |other| held.contains(&other))
+    }
+
+    /// The group of the function with this RID.
+    fn group(&self, rid: u16) -> GroupIndex {
+        let at = self
+            .topology
+            .find(Bdfn::from_rid(rid))
+            .expect("it is there");
+        self.groups.of(at)
+    }
+}
+
+fn name(rid: u16) -> FunctionId {
+    FunctionId::new(PhbId::new(0), Bdfn::from_rid(rid))
+}
+
+#[test]
+fn a_physical_function_and_its_virtual_ones_have_one_owner() {
+    let machine = Machine::new(Board::sriov(Generation::Phb4).0, 3);
+    let physical = machine.group(0x100);
+    let virtuals: Vec<GroupIndex> = machine.groups.of_virtuals().collect();
+    assert_eq!(virtuals.len(), 3);
+    for group in virtuals.iter().chain([&physical]) {
+        assert_eq!(machine.asks(*group, &[]), Ok(()));
+    }
+    let stops: Vec<_> = machine.setup().stopped_by(physical).collect();
+    let rids = machine
+        .topology
+        .virtuals
+        .iter()
+        .map(|it| name(it.bdfn.rid()));
+    assert_eq!(
+        stops,
+        rids.zip(virtuals.iter().copied()).collect::<Vec<_>>()
+    );
+    for (at, group) in virtuals.iter().enumerate() {
+        // Two virtual functions may have two owners.
+        for other in virtuals.iter().filter(|other| *other != group) {
+            assert_eq!(machine.asks(*group, &[*other]), Ok(()));
+        }
+        let physical_held = NotAssignable::PhysicalHeld {
+            physical: name(0x100),
+        };
+        assert_eq!(machine.asks(*group, &[physical]), Err(physical_held));
+        let function = name(machine.topology.virtuals[at].bdfn.rid());
+        let virtual_held = NotAssignable::VirtualHeld { function };
+        assert_eq!(machine.asks(physical, &[*group]), Err(virtual_held));
+        assert!(virtual_held.to_string().contains(&function.to_string()));
+        assert_eq!(machine.setup().stopped_by(*group).count(), 0);
+    }
+}
+
+#[test]
+fn a_card_without_virtual_functions_stops_nobody() {
+    let machine = Machine::new(Board::sriov(Generation::Phb4).0, 0);
+    let group = machine.group(0x100);
+    assert_eq!(machine.setup().stopped_by(group).count(), 0);
+    assert_eq!(machine.asks(group, &[group]), Ok(()));
+}
+
+#[test]
+fn two_cards_do_not_concern_each_other() {
+    let (board, _) = Board::switch(Generation::Phb4, ACS_FULL, [igb(), igb()]);
+    let machine = Machine::new(board, 2);
+    let cards: Vec<u16> = machine
+        .topology
+        .iter()
+        .filter(|(_, it)| !it.is_bridge())
+        .map(|(_, it)| it.id.bdfn.rid())
+        .collect();
+    let [first, second] = [machine.group(cards[0]), machine.group(cards[1])];
+    let theirs: Vec<GroupIndex> = machine
+        .setup()
+        .stopped_by(second)
+        .map(|(_, group)| group)
+        .collect();
+    assert_eq!(theirs.len(), 2);
+    assert_eq!(machine.asks(first, &theirs), Ok(()));
+    assert_eq!(machine.asks(theirs[0], &[first]), Ok(()));
+    assert!(machine.asks(second, &theirs[1..]).is_err());
+}
+
+#[test]
+fn bridges_and_what_found_no_pe_are_nobody_s() {
+    let machine = Machine::new(Board::one_device(Generation::Phb4, 0).0, 0);
+    assert_eq!(
+        machine.asks(machine.group(0), &[]),
+        Err(NotAssignable::NoEndpoint)
+    );
+    assert_eq!(machine.asks(machine.group(0x100), &[]), Ok(()));
+    // A drive whose registers are larger than all of M32 and M64.
+    let (mut board, root) = Board::empty(Generation::Phb4, 0);
+    let model = DeviceModel::new(0x1b36, 0x10, 0x01_0802).bar64(0, 1 << 60, true);
+    board.pci.add(Some(root), 0, 0, model.express(0));
+    let machine = Machine::new(board, 0);
+    assert_eq!(
+        machine.asks(machine.group(0x100), &[]),
+        Err(NotAssignable::NoPe)
+    );
+}
+
+#[test]
+fn what_only_a_shared_bus_resets_is_nobody_s() {
+    let (mut board, root) = Board::empty(Generation::Phb4, 0);
+    // Port type 9 is an integrated endpoint: the model gives it no FLR.
+    let model = DeviceModel::new(0x1234, 1, 0xff_0000)
+        .multi_function()
+        .bar32(0, 1 << 20, false)
+        .express(9)
+        .acs(0);
+    board.pci.add(Some(root), 0, 0, model);
+    board
+        .pci
+        .add(Some(root), 0, 1, nvme().multi_function().acs(0));
+    let machine = Machine::new(board, 0);
+    let stuck = NotAssignable::CannotReset(name(0x100));
+    assert_eq!(machine.asks(machine.group(0x100), &[]), Err(stuck));
+    assert_eq!(machine.asks(machine.group(0x101), &[]), Ok(()));
+    let stop = machine.setup().stop(machine.group(0x100));
+    assert!(!stop.iter().any(|it| matches!(it, Step::Reset { .. })));
+}
