@@ -11,8 +11,10 @@ use crate::image::{self, read};
 use crate::setup::{Apt, can_unpack};
 use crate::workspace::Workspace;
 
-/// The Debian release whose kernel is used.
-const SUITE: &str = "trixie";
+/// Where the kernel comes from: the release that is wanted, by its name and by
+/// its rank (a mirror may have the lists of one and not yet of the other), and
+/// the one before it.
+const SUITES: [&str; 3] = ["trixie", "stable", "bookworm"];
 
 /// What the kernel package depends on names the kernel of the day.
 const KERNEL: &str = "linux-image-powerpc64le";
@@ -111,9 +113,37 @@ pub fn partition(linux: &Linux, arguments: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Fetches from the first suite of which the mirror is whole.
 fn fetch(workspace: &Workspace, root: &Path, kernel: &Path) -> Result<()> {
     can_unpack()?;
-    let apt = Apt::for_unpacking(workspace, "ppc64el", &[SUITE], Some("ppc64el"))?;
+    let mut first = None;
+    for suite in SUITES {
+        let name = format!("ppc64el-{suite}");
+        let apt = Apt::for_unpacking(workspace, &name, &[suite], Some("ppc64el"))?;
+        match fetch_from(workspace, &apt, &name, root, kernel) {
+            Ok(package) if first.is_some() => {
+                eprintln!("Debian's {suite} is used instead: {package}");
+                return Ok(());
+            }
+            Ok(_) => return Ok(()),
+            Err(error) if apt.mirror_answered() => {
+                eprintln!("Debian's {suite} for ppc64el is passed over: {error:#}");
+                first = first.or(Some(error));
+            }
+            Err(error) => return Err(first.unwrap_or(error)),
+        }
+    }
+    Err(first.context("no suite of Debian is known")?)
+}
+
+/// Fetches all from one suite; the value is the kernel's package.
+fn fetch_from(
+    workspace: &Workspace,
+    apt: &Apt,
+    name: &str,
+    root: &Path,
+    kernel: &Path,
+) -> Result<String> {
     apt.update()?;
     let image = apt
         .depends(KERNEL)?
@@ -121,7 +151,7 @@ fn fetch(workspace: &Workspace, root: &Path, kernel: &Path) -> Result<()> {
         .find(|name| name.starts_with("linux-image-"))
         .with_context(|| format!("{KERNEL} depends on no kernel"))?;
     apt.unpack(&PROGRAMS.map(str::to_owned), root)?;
-    let unpacked = workspace.setup_dir().join("ppc64el/kernel");
+    let unpacked = workspace.setup_dir().join(name).join("kernel");
     apt.unpack(std::slice::from_ref(&image), &unpacked)?;
     let version = image.trim_start_matches("linux-image-");
     let from = unpacked.join(format!("boot/vmlinux-{version}"));
@@ -129,5 +159,5 @@ fn fetch(workspace: &Workspace, root: &Path, kernel: &Path) -> Result<()> {
     image::write_if_changed(kernel, &read(&from)?)?;
     // Modules and the rest of the kernel's package are not needed.
     let _ = std::fs::remove_dir_all(&unpacked);
-    Ok(())
+    Ok(image)
 }

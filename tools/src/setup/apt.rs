@@ -198,13 +198,25 @@ impl Apt {
         command.arg("update");
         let log = self.folder.join("update.log");
         let status = process::logged(&mut command, &log, LONGEST_UPDATE, |line| step.detail(line))?;
+        let hint = if self.mirror_answered() {
+            "the mirror is being changed"
+        } else {
+            "no network?"
+        };
         ensure!(
             status.success(),
-            "package lists cannot be fetched (no network?): {}",
+            "package lists cannot be fetched ({hint}): {}",
             first_complaint(&log)
         );
         step.done();
         Ok(())
+    }
+
+    /// Whether the last [`Apt::update`] got anything from the mirror: if so, the
+    /// network works, and another suite may be whole where this one is not. (apt
+    /// itself asks for lists by their hash first, and by their name if that fails.)
+    pub fn mirror_answered(&self) -> bool {
+        std::fs::read_to_string(self.folder.join("update.log")).is_ok_and(|log| answered(&log))
     }
 
     /// What installing `packages` would do.
@@ -387,6 +399,12 @@ fn first_complaint(log: &Path) -> String {
         .map_or_else(|| format!("see {}", log.display()), str::to_owned)
 }
 
+/// Whether a log of `apt-get update` tells of anything that came.
+fn answered(log: &str) -> bool {
+    log.lines()
+        .any(|line| line.starts_with("Get:") || line.starts_with("Hit:"))
+}
+
 /// apt's machine-readable progress as text: `dlstatus:1:12.5:what`.
 fn progress_of(line: &str) -> Option<String> {
     let mut parts = line.splitn(4, ':');
@@ -427,6 +445,18 @@ mod tests {
         );
         assert_eq!(plan.version_of("libfdt1"), Some("1.6.1-4+b1"));
         assert_eq!(plan.removes, ["libvirt0"]);
+    }
+
+    #[test]
+    fn a_mirror_that_is_out_of_step_is_told_from_none() {
+        assert!(answered(
+            "Get:1 http://mirror/debian trixie InRelease [140 kB]\n\
+             Err:2 http://mirror/debian trixie/main ppc64el Packages\n  File has unexpected size\n"
+        ));
+        assert!(answered("Hit:1 http://mirror/debian trixie InRelease\n"));
+        assert!(!answered(
+            "Err:1 http://mirror/debian trixie InRelease\n  Temporary failure resolving 'mirror'\n"
+        ));
     }
 
     #[test]
