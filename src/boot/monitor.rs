@@ -81,8 +81,8 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "start",
-        arguments: "[MIB [VCPUS]]",
-        what: "start the kernel in the initrd as a partition",
+        arguments: "[NAME | MIB [VCPUS]]",
+        what: "start a partition, or the kernel in the initrd as one",
         run: partitions::start,
     },
     Command {

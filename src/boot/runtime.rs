@@ -137,6 +137,17 @@ pub fn allocate(shift: u32, chip: Option<u32>) -> Result<Block, FrameError> {
     }
 }
 
+/// A block of memory of this chip only; see [`FrameAllocator::allocate_on`].
+///
+/// # Errors
+/// Out of memory there.
+pub fn allocate_on(shift: u32, chip: Option<u32>) -> Result<Block, FrameError> {
+    match FRAMES.lock().as_mut() {
+        Some(frames) => frames.allocate_on(shift, chip),
+        None => Err(FrameError::OutOfMemory(shift)),
+    }
+}
+
 /// Gives a block back.
 ///
 /// # Errors

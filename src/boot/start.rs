@@ -2,7 +2,8 @@
 
 use super::runtime::{self, OPAL};
 use super::{
-    banner, crash, interrupts, monitor, pci, power, provoke, secondaries, selftest, terminals,
+    banner, crash, interrupts, monitor, partitions, pci, power, provoke, secondaries, selftest,
+    terminals,
 };
 use crate::addr::HostAddr;
 use crate::console::log::{self, Level};
@@ -191,6 +192,7 @@ fn go_on(machine: &'static Machine) -> ! {
             failed => crash::stop(format_args!("self-test: {failed} failed")),
         }
     }
+    partitions::define_all();
     monitor::run(&machine.bootargs.run)
 }
 

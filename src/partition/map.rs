@@ -96,14 +96,19 @@ impl GuestMap {
     /// Where the `bytes` bytes from `guest` are, if they are in one piece.
     #[inline]
     pub fn host(&self, guest: GuestAddr, bytes: u64) -> Option<HostAddr> {
+        let (host, room) = self.run(guest)?;
+        (room >= bytes).then_some(host)
+    }
+
+    /// Where the byte at `guest` is, and how many bytes from there on are in one
+    /// piece.
+    #[inline]
+    pub fn run(&self, guest: GuestAddr) -> Option<(HostAddr, u64)> {
         let above = self.by_guest.partition_point(|piece| piece.guest <= guest);
         let piece = self.by_guest.get(above.checked_sub(1)?)?;
         let offset = guest.checked_sub(piece.guest)?;
-        let room = piece.bytes.checked_sub(offset)?;
-        if room < bytes || room == 0 {
-            return None;
-        }
-        piece.host.checked_add(offset)
+        let room = piece.bytes.checked_sub(offset).filter(|room| *room != 0)?;
+        Some((piece.host.checked_add(offset)?, room))
     }
 
     /// How the partition sees the byte at `host`, if it is its own.
@@ -143,6 +148,9 @@ mod tests {
         assert_eq!(host(0x1800, 0x801), None);
         assert_eq!(host(0x2000, 0), None);
         assert_eq!(host(u64::MAX, 1), None);
+        let run = |guest| map.run(GuestAddr::new(guest)).map(|it| (it.0.get(), it.1));
+        assert_eq!(run(0x1800), Some((0x8800, 0x800)));
+        assert_eq!((run(0x2000), run(u64::MAX)), (None, None));
         let guest = |host| map.guest(HostAddr::new(host)).map(GuestAddr::get);
         assert_eq!(guest(0x8fff), Some(0x1fff));
         assert_eq!(guest(0x20001), Some(1));

@@ -2,6 +2,7 @@
 //! machine is behind seams.
 #![forbid(unsafe_code)]
 
+pub mod assign;
 pub mod bundle;
 pub mod domain;
 pub mod life;

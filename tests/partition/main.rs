@@ -1,5 +1,6 @@
 //! Manifests and bundles, good and bad, and what becomes of partitions.
 
+mod assign;
 #[allow(dead_code, reason = "shared with the tests of the tree's reader")]
 #[path = "../device_tree/build.rs"]
 mod build;

@@ -133,6 +133,6 @@ impl papr::Host for Caller<'_> {
     }
 
     fn last_words(&mut self, text: &str) {
-        error!("partition {}: {text}", self.partition.name);
+        error!("partition {}: {text}", self.partition.name());
     }
 }

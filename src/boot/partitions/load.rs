@@ -1,7 +1,7 @@
 //! What a partition starts with in its memory: kernel, initrd, device tree.
 
 use super::Plan;
-use super::memory::Memory;
+use super::memory::Space;
 use crate::addr::GuestAddr;
 use crate::boot::start;
 use crate::cpu;
@@ -34,7 +34,7 @@ pub(super) fn plan(file: &'static [u8], bytes: u64, vcpus: usize) -> Result<Plan
         name: String::new(),
         bytes,
         vcpus,
-        kernel,
+        kernel: Some(kernel),
         initrd: archive::find(file, "initrd"),
         bootargs: bootargs.trim().to_string(),
     })
@@ -89,10 +89,11 @@ fn places(top: u64, bytes: u64, initrd: Option<&[u8]>) -> Result<Places, String>
 }
 
 /// Copies everything into the partition's memory, which is zero.
-pub(super) fn load(plan: &Plan, memory: &Memory, lpid: u64) -> Result<Loaded, String> {
-    let (top, entry) = check(plan.kernel, memory.bytes())?;
+pub(super) fn load(plan: &Plan, memory: &Space, lpid: u64) -> Result<Loaded, String> {
+    let kernel = plan.kernel.ok_or("it has no kernel")?;
+    let (top, entry) = check(kernel, memory.bytes())?;
     let places = places(top, memory.bytes(), plan.initrd)?;
-    let elf = Elf::read(plan.kernel).map_err(|error| alloc::format!("kernel: {error}"))?;
+    let elf = Elf::read(kernel).map_err(|error| alloc::format!("kernel: {error}"))?;
     for segment in elf.segments() {
         let segment = segment.map_err(|error| alloc::format!("kernel: {error}"))?;
         put(memory, segment.at.get(), elf.bytes(&segment))?;
@@ -139,7 +140,7 @@ pub(super) fn load(plan: &Plan, memory: &Memory, lpid: u64) -> Result<Loaded, St
     })
 }
 
-fn put(memory: &Memory, at: u64, bytes: &[u8]) -> Result<(), String> {
+fn put(memory: &Space, at: u64, bytes: &[u8]) -> Result<(), String> {
     if memory.write(GuestAddr::new(at), bytes) {
         Ok(())
     } else {

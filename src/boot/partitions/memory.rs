@@ -1,16 +1,19 @@
-//! Memory of partitions: blocks of the machine's, the tree that leads to them,
-//! and the partition table.
+//! Memory of partitions: blocks of the machine's, the tree that leads to them
+//! while a partition runs, and the partition table.
 
+use super::Defined;
 use crate::addr::{GuestAddr, HostAddr};
-use crate::boot::runtime;
+use crate::boot::{events, runtime};
 use crate::cpu;
 use crate::memory::frames::{Block, FrameError};
 use crate::memory::radix::{Kind, RadixError, RadixTree, partition_entry, table_register};
+use crate::partition::map::GuestMap;
+use crate::partition::memory::Blocks;
 use crate::seam::{TableFrames, TableMemory};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use spin::{Mutex, MutexGuard, Once};
-use thiserror::Error;
 
 /// Tables that processors walk, in the machine's memory.
 struct Tables;
@@ -91,77 +94,75 @@ fn set_entry(lpid: u64, which: usize, value: u64) {
     }
 }
 
-/// A partition's memory.
-pub struct Memory {
+/// Where partitions' memory comes from.
+pub struct Machine;
+
+impl Blocks for Machine {
+    fn allocate(&self, shift: u32, chip: Option<u32>) -> Option<HostAddr> {
+        runtime::allocate_on(shift, chip).ok().map(Block::leak)
+    }
+
+    fn free(&self, start: HostAddr, shift: u32) {
+        give_back(Block::unleak(start, shift));
+    }
+
+    fn zero(&self, start: HostAddr, bytes: u64) {
+        // SAFETY: blocks of the allocator's, which nobody uses: not yet, or not
+        // any more. They are whole pages.
+        unsafe { cpu::clear_memory(start, bytes) };
+    }
+
+    fn pause(&self) {
+        // On the boot thread, with nothing locked: control paths run nowhere
+        // else.
+        cpu::idle::take_interrupts();
+        events::serve();
+    }
+}
+
+/// A partition's memory as its vCPUs see it: an LPID and the tree that leads to
+/// the memory, for one run.
+pub struct Space {
     lpid: u64,
-    blocks: Vec<Block>,
     /// `None` only while it is given back.
     tree: Option<RadixTree>,
-    bytes: u64,
+    defined: Arc<Defined>,
 }
 
-/// Why there is no memory for a partition.
-#[derive(Debug, Error)]
-pub enum NoMemory {
-    /// Not enough is free.
-    #[error("{0}")]
-    Frames(#[from] FrameError),
-    /// The tree.
-    #[error("{0}")]
-    Tree(#[from] RadixError),
-}
-
-/// Smallest block of a partition's memory: a leaf of 2 MiB.
-const SMALLEST: u32 = 21;
-
-impl Memory {
-    /// `bytes` of zeroed memory from address 0 on, in the fewest blocks; a
-    /// multiple of 2 MiB.
+impl Space {
+    /// A tree over all of the partition's memory.
     ///
     /// # Errors
-    /// Not enough memory; nothing is kept.
-    pub fn new(lpid: u64, bytes: u64) -> Result<Self, NoMemory> {
-        let mut memory = Self {
+    /// No memory for the tree; nothing is kept.
+    pub fn new(lpid: u64, defined: Arc<Defined>) -> Result<Self, RadixError> {
+        let mut space = Self {
             lpid,
-            blocks: Vec::new(),
             tree: Some(RadixTree::new(&Tables)?),
-            bytes: 0,
+            defined,
         };
-        let mut largest = crate::memory::frames::MAX_SHIFT;
-        while memory.bytes < bytes {
-            let fits = (bytes - memory.bytes).ilog2().min(largest);
-            match runtime::allocate(fits, None) {
-                Ok(block) => memory.add(block)?,
-                Err(FrameError::OutOfMemory(_)) if fits > SMALLEST => largest = fits - 1,
-                // Dropping it gives all back.
-                Err(error) => return Err(error.into()),
-            }
+        let Self { tree, defined, .. } = &mut space;
+        let Some(tree) = tree else { return Ok(space) };
+        for piece in defined.map().pieces() {
+            // Dropping it gives all back.
+            tree.map(
+                &Tables,
+                (piece.guest, piece.host, piece.bytes),
+                Kind::Memory,
+            )?;
         }
-        let Some(tree) = &memory.tree else {
-            return Ok(memory);
-        };
         let [first, second] = partition_entry(tree.root());
         set_entry(lpid, 1, second);
         set_entry(lpid, 0, first);
-        Ok(memory)
+        Ok(space)
     }
 
-    fn add(&mut self, block: Block) -> Result<(), NoMemory> {
-        let (host, bytes) = (block.start(), block.size());
-        self.blocks.push(block);
-        let guest = GuestAddr::new(self.bytes);
-        if let Some(tree) = &mut self.tree {
-            tree.map(&Tables, (guest, host, bytes), Kind::Memory)?;
-        }
-        self.bytes += bytes;
-        // SAFETY: the block is this partition's, which does not run yet.
-        unsafe { cpu::clear_memory(host, bytes) };
-        Ok(())
+    fn map(&self) -> &GuestMap {
+        self.defined.map()
     }
 
     /// Bytes.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.defined.bytes()
     }
 
     /// Sets the entry of its process table.
@@ -175,20 +176,19 @@ impl Memory {
         let Some(end) = at.get().checked_add(count as u64) else {
             return false;
         };
-        if end > self.bytes {
+        // From 0 to its end there is memory.
+        if end > self.bytes() {
             return false;
         }
-        let (mut start, mut done) = (0, 0);
-        for block in &self.blocks {
-            let next = start + block.size();
-            let from = at.get() + done as u64;
-            if from < next && done < count {
-                let inside = from - start;
-                let size = (block.size() - inside).min((count - done) as u64) as usize;
-                act(block.start().get() + inside, done, size);
-                done += size;
-            }
-            start = next;
+        let mut done = 0;
+        while done < count {
+            let from = GuestAddr::new(at.get() + done as u64);
+            let Some((host, room)) = self.map().run(from) else {
+                return false;
+            };
+            let size = room.min((count - done) as u64) as usize;
+            act(host.get(), done, size);
+            done += size;
         }
         true
     }
@@ -197,7 +197,7 @@ impl Memory {
     pub fn read(&self, at: GuestAddr, to: &mut [u8]) -> bool {
         let base = to.as_mut_ptr();
         self.each(at, to.len(), |host, offset, size| {
-            // SAFETY: `each` stays inside the partition's blocks and `to`. The
+            // SAFETY: `each` stays inside the partition's memory and `to`. The
             // partition may write meanwhile: what is read is an allegation,
             // whatever it is.
             unsafe { core::ptr::copy_nonoverlapping(host as *const u8, base.add(offset), size) }
@@ -214,18 +214,13 @@ impl Memory {
     }
 }
 
-impl Drop for Memory {
+impl Drop for Space {
     fn drop(&mut self) {
         // Nothing leads to the memory any more before it is somebody else's.
         set_entry(self.lpid, 0, 0);
         set_entry(self.lpid, 1, 0);
         if let Some(tree) = self.tree.take() {
             tree.release(&Tables);
-        }
-        for block in self.blocks.drain(..) {
-            // SAFETY: no vCPU of the partition runs, and nothing leads here.
-            unsafe { cpu::clear_memory(block.start(), block.size()) };
-            give_back(block);
         }
     }
 }

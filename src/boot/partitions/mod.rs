@@ -1,30 +1,46 @@
-//! Partitions that run: started, scheduled on threads, ended.
+//! Partitions: defined, started, scheduled on threads, ended.
+//!
+//! What a partition has, memory and devices, is [`Defined`], whether it runs or
+//! not; a run of it is a `Partition`.
 //!
 //! A vCPU belongs to one thread for as long as its partition runs. Threads that
 //! Pinion does not need are taken first, one for each vCPU; the boot thread, which
 //! serves the console too, is shared by what is left.
 
+mod control;
 mod host;
 mod load;
+mod manifest;
 mod memory;
+mod roster;
 mod run;
 
+pub use control::{destroy, end_all, pause, restart, resume, tend};
+pub use manifest::define_all;
+pub use roster::{Assigned, Defined, all, attach, detach, owner_of_pe};
 pub use run::turn;
 
-use super::{interrupts, runtime, secondaries};
-use crate::cpu::guest::{Vcpu, lpcr};
-use crate::cpu::{self, Area, ThreadState};
+use super::interrupts;
+use crate::addr::GuestAddr;
+use crate::cpu::guest::Vcpu;
+use crate::cpu::{self, Area};
+use crate::memory::frames::FrameError;
+use crate::memory::radix::RadixError;
 use crate::papr::icp::Icp;
 use crate::papr::terminal::Terminal;
-use crate::processor::Generation;
-use crate::{error, info, print, println};
+use crate::partition::assign::AssignError;
+use crate::partition::domain::{CloseError, DeviceError};
+use crate::partition::life::{LifeError, State, Verb};
+use crate::partition::memory::MemoryError;
+use crate::pci::FunctionId;
+use crate::{error, print, println};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use memory::Memory;
+use memory::Space;
 use spin::{Mutex, MutexGuard, Once};
 
 /// What a vCPU does.
@@ -70,59 +86,107 @@ impl Slot {
     }
 }
 
-/// What a partition is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-enum State {
-    Runs = 0,
-    /// It powers itself off, or is stopped.
-    Off = 1,
-    /// It wants to start again.
-    Reboots = 2,
-    /// It has given up, or did what cannot go on.
-    Failed = 3,
+/// Why a partition is not what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum PartitionError {
+    /// No partition has this name.
+    #[error("{0}: no such partition. Type partitions for those that there are")]
+    Unknown(String),
+    /// A partition has this name.
+    #[error("{0}: there is a partition of this name")]
+    Exists(String),
+    /// Not in this state.
+    #[error("{0}")]
+    Life(#[from] LifeError),
+    /// Devices are neither given nor taken in this state.
+    #[error("not now: the partition is {0}")]
+    NotNow(State),
+    /// The processor.
+    #[error("POWER8 cannot run partitions yet; devices and DMA work")]
+    Power8,
+    /// PHBs were not taken.
+    #[error("there is no DMA engine")]
+    NoEngine,
+    /// Kernel, initrd and tree.
+    #[error("{0}")]
+    Load(String),
+    /// Its memory.
+    #[error("memory: {0}")]
+    Memory(#[from] MemoryError),
+    /// The tree over its memory.
+    #[error("{0}")]
+    Radix(#[from] RadixError),
+    /// Memory for the partition table.
+    #[error("{0}")]
+    Frames(#[from] FrameError),
+    /// Devices that it names.
+    #[error("devices: {0}")]
+    Assign(#[from] AssignError),
+    /// Its windows.
+    #[error("devices: {0}")]
+    Window(#[from] DeviceError),
+    /// Its LIOBNs are all in use.
+    #[error("devices: no LIOBN is left")]
+    TooManyDevices,
+    /// A group that is not up.
+    #[error("devices: the group is not up")]
+    NotUp,
+    /// A device that does not start.
+    #[error("devices: {0}")]
+    Device(String),
+    /// A text that names no device.
+    #[error("{0}: expected an address as 0000:01:00.0 or vendor:device as 1b36:0010")]
+    NoDevice(String),
+    /// A device that no partition has.
+    #[error("{0}: no partition has it")]
+    Nobodys(FunctionId),
+    /// Something that does not end.
+    #[error("{0}")]
+    Close(CloseError),
 }
 
-/// A partition that was started.
+/// A run of a partition.
 struct Partition {
-    name: String,
+    defined: Arc<Defined>,
     lpid: u64,
-    memory: Memory,
+    entry: GuestAddr,
+    memory: Space,
     slots: Box<[Slot]>,
     /// LPCR of vCPUs that are started.
     lpcr: AtomicU64,
     terminal: Mutex<Terminal>,
-    state: AtomicU32,
-    plan: Plan,
 }
 
-/// What is asked for: kept for a restart.
+/// What it starts with, each time.
 #[derive(Clone)]
-struct Plan {
-    name: String,
-    bytes: u64,
-    vcpus: usize,
-    kernel: &'static [u8],
-    initrd: Option<&'static [u8]>,
-    bootargs: String,
+pub struct Plan {
+    /// Letters, digits, `-` and `_`.
+    pub name: String,
+    /// Bytes of memory.
+    pub bytes: u64,
+    /// Virtual processors.
+    pub vcpus: usize,
+    /// Its kernel; without one it cannot be started.
+    pub kernel: Option<&'static [u8]>,
+    /// Its initrd.
+    pub initrd: Option<&'static [u8]>,
+    /// Its kernel's command line.
+    pub bootargs: String,
 }
 
 impl Partition {
-    fn state(&self) -> State {
-        match self.state.load(Ordering::Acquire) {
-            0 => State::Runs,
-            1 => State::Off,
-            2 => State::Reboots,
-            _ => State::Failed,
-        }
+    fn name(&self) -> &str {
+        self.defined.name()
     }
 
-    /// Ends it in this way, unless it has ended already; wakes its threads.
-    fn end(&self, state: State) {
-        let runs = State::Runs as u32;
-        let _ =
-            self.state
-                .compare_exchange(runs, state as u32, Ordering::AcqRel, Ordering::Relaxed);
+    fn state(&self) -> State {
+        self.defined.life().state()
+    }
+
+    /// Ends it by its own doing, unless it is ended already; wakes its threads.
+    fn end(&self, verb: Verb) {
+        // Whoever was first decides.
+        let _ = self.defined.life().apply(verb);
         for slot in &self.slots {
             kick(slot.thread);
         }
@@ -135,7 +199,7 @@ impl Partition {
             print!("{}", Printable(bytes));
             terminal.print(bytes, |_| {});
         } else {
-            terminal.print(bytes, |line| println!("[{}] {line}", self.name));
+            terminal.print(bytes, |line| println!("[{}] {line}", self.name()));
         }
     }
 }
@@ -199,227 +263,91 @@ pub fn take_typed(byte: u8) -> bool {
     true
 }
 
-/// `start [MIB [VCPUS]]`.
+/// `start NAME`, or `start [MIB [VCPUS]]`.
 pub fn start(what: &str) {
+    if what.starts_with(|first: char| !first.is_ascii_digit()) {
+        if let Err(why) = control::start(what) {
+            error!("partition {what} not started: {why}");
+        }
+        return;
+    }
     let mut words = what.split_ascii_whitespace();
     let mut number = |default: u64| words.next().map_or(Some(default), |word| word.parse().ok());
     let (Some(mib), Some(vcpus)) = (number(256), number(1)) else {
-        println!("start {what}: there is start [MIB [VCPUS]].");
+        println!("start {what}: there are start NAME and start [MIB [VCPUS]].");
         return;
     };
-    if let Err(why) = try_start(mib, vcpus as usize) {
+    if let Err(why) = control::start_file(mib, vcpus as usize) {
         error!("partition not started: {why}");
     }
-}
-
-/// Most vCPUs of a partition.
-const MAX_VCPUS: usize = 64;
-
-fn try_start(mib: u64, vcpus: usize) -> Result<(), String> {
-    if runtime::generation() == Some(Generation::Power8) {
-        return Err("POWER8 cannot run partitions yet; devices and DMA work".into());
-    }
-    let bytes = mib
-        .checked_mul(1 << 20)
-        .filter(|bytes| *bytes >= 1 << 21 && bytes.is_multiple_of(1 << 21));
-    let bytes =
-        bytes.ok_or_else(|| alloc::format!("{mib} MiB of memory: an even number is needed"))?;
-    if vcpus == 0 || vcpus > MAX_VCPUS {
-        return Err(alloc::format!(
-            "{vcpus} vCPUs: 1 to {MAX_VCPUS} are possible"
-        ));
-    }
-    let range = runtime::memory().and_then(|map| map.initrd);
-    let range = range.ok_or("there is no initrd with a kernel")?;
-    // SAFETY: the initrd is reserved for ever, and nobody writes to it.
-    let file = unsafe { runtime::bytes_at(range.start(), range.size() as usize) };
-    let plan = load::plan(file, bytes, vcpus)?;
-    begin(plan)
-}
-
-/// Makes a partition and lets it run.
-fn begin(mut plan: Plan) -> Result<(), String> {
-    let table = memory::partition_table().map_err(|error| alloc::format!("{error}"))?;
-    TABLE.store(table, Ordering::Release);
-    let lpid = memory::new_lpid();
-    // A name is kept across restarts.
-    if plan.name.is_empty() {
-        plan.name = alloc::format!("p{lpid}");
-    }
-    let space = Memory::new(lpid, plan.bytes).map_err(|error| alloc::format!("{error}"))?;
-    let threads = choose_threads(plan.vcpus);
-    let loaded = load::load(&plan, &space, lpid)?;
-    let slots: Box<[Slot]> = threads
-        .iter()
-        .map(|&thread| Slot {
-            vcpu: UnsafeCell::new(Vcpu::new(lpid, lpcr::START, loaded.entry.get())),
-            icp: Mutex::new(Icp::default()),
-            activity: AtomicU32::new(Activity::Stopped as u32),
-            prodded: AtomicBool::new(false),
-            released: AtomicBool::new(false),
-            thread,
-        })
-        .collect();
-    let partition = Arc::new(Partition {
-        name: plan.name.clone(),
-        lpid,
-        memory: space,
-        slots,
-        lpcr: AtomicU64::new(lpcr::START),
-        terminal: Mutex::new(Terminal::default()),
-        state: AtomicU32::new(State::Runs as u32),
-        plan,
-    });
-    if let Some(first) = partition.slots.first() {
-        // SAFETY: the vCPU is stopped, and nobody else knows it yet.
-        let vcpu = unsafe { &mut *first.vcpu.get() };
-        vcpu.gpr[3] = loaded.tree.get();
-        first.set_activity(Activity::Runs);
-    }
-    info!(
-        "partition {}: {} MiB, {} vCPU(s), LPID {lpid}, entered at {}",
-        partition.name,
-        partition.memory.bytes() >> 20,
-        partition.slots.len(),
-        loaded.entry
-    );
-    partitions().push(Arc::clone(&partition));
-    for slot in &partition.slots {
-        if slot.thread.index() != 0 {
-            cpu::threads::give(slot.thread, run::worker, interrupts::wake);
-        }
-    }
-    Ok(())
 }
 
 /// PTCR's value, for threads that come to run a vCPU.
 static TABLE: AtomicU64 = AtomicU64::new(0);
 
-/// A thread for each vCPU: those that are free, then the boot thread.
-fn choose_threads(count: usize) -> Vec<&'static Area> {
-    let all = partitions();
-    let is_taken = |area: &Area| {
-        let mut slots = all.iter().flat_map(|partition| partition.slots.iter());
-        slots.any(|slot| slot.thread.index() == area.index())
-    };
-    let free = secondaries::all()
-        .iter()
-        .copied()
-        .filter(|area| area.state() == ThreadState::Parked && !is_taken(area));
-    free.chain(core::iter::repeat(cpu::boot_area()))
-        .take(count)
-        .collect()
-}
-
-/// Looks after partitions that have ended: says so, gives their memory back, or
-/// starts them again. On the boot thread, between turns.
-pub fn tend() {
-    loop {
-        let ended = {
-            let mut all = partitions();
-            let place = all.iter().position(|partition| {
-                partition.state() != State::Runs
-                    && partition
-                        .slots
-                        .iter()
-                        .all(|slot| slot.released.load(Ordering::Acquire))
-            });
-            match place {
-                Some(place) => all.remove(place),
-                None => return,
-            }
-        };
-        let name = &ended.name;
-        match ended.state() {
-            State::Runs | State::Off => info!("partition {name}: off"),
-            State::Reboots => info!("partition {name}: starts again"),
-            State::Failed => {
-                error!("partition {name}: stopped; its last lines:");
-                for line in ended.terminal.lock().last_lines() {
-                    println!("[{name}] {line}");
-                }
-            }
-        }
-        let again = (ended.state() == State::Reboots).then(|| ended.plan.clone());
-        // A worker that is on its way out may still hold it for a moment.
-        while Arc::strong_count(&ended) > 1 {
-            cpu::idle::sleep(1000);
-        }
-        drop(ended);
-        if let Some(plan) = again
-            && let Err(why) = begin(plan)
-        {
-            error!("partition not started again: {why}");
-        }
-    }
-}
-
-/// Ends all partitions: before the machine does.
-pub fn end_all() {
-    let all: Vec<_> = partitions().iter().map(Arc::clone).collect();
-    for partition in &all {
-        partition.end(State::Off);
-    }
-    drop(all);
-    // The boot thread's own slots are released by its turn.
-    for _ in 0..100 {
-        turn(cpu::area(), 1);
-        tend();
-        if partitions().is_empty() {
-            break;
-        }
-        cpu::idle::sleep(cpu::timebase_hz() / 1000);
-    }
-}
-
 /// `partitions`.
 pub fn list() {
-    let all = partitions();
-    if all.is_empty() {
+    let defined = roster::all();
+    if defined.is_empty() {
         println!("No partition runs. Type start to start what the initrd has.");
+        return;
     }
-    for partition in all.iter() {
-        let count = |activity| {
-            partition
-                .slots
-                .iter()
-                .filter(|slot| slot.activity() == activity)
-                .count()
-        };
+    for it in &defined {
+        let runs = partitions();
+        let run = runs.iter().find(|run| Arc::ptr_eq(&run.defined, it));
+        print!("  {:<12} {}, ", it.name(), it.life().state());
+        if let Some(run) = run {
+            print!("LPID {}, ", run.lpid);
+        }
+        print!("{} MiB", it.bytes() >> 20);
+        if let Some(run) = run {
+            let count = |activity| {
+                let mut slots = run.slots.iter().map(|slot| slot.activity());
+                slots.by_ref().filter(|it| *it == activity).count()
+            };
+            print!(
+                ", vCPUs: {} running, {} waiting, {} stopped",
+                count(Activity::Runs),
+                count(Activity::Ceded),
+                count(Activity::Stopped)
+            );
+        }
+        println!();
+        for group in it.groups() {
+            println!(
+                "    {:<16} {}, LIOBN {}",
+                roster::group_text(group.place),
+                group.pe,
+                group.liobn
+            );
+        }
+        let quota = it.quota();
         println!(
-            "  {:<12} {:?}, LPID {}, {} MiB, vCPUs: {} running, {} waiting, {} stopped",
-            partition.name,
-            partition.state(),
-            partition.lpid,
-            partition.memory.bytes() >> 20,
-            count(Activity::Runs),
-            count(Activity::Ceded),
-            count(Activity::Stopped)
+            "    tables: {:#x} of {:#x} bytes",
+            quota.used(),
+            quota.limit()
         );
-    }
-}
-
-fn with_named(name: &str, act: impl FnOnce(&Partition)) {
-    let found = partitions()
-        .iter()
-        .find(|partition| partition.name == name)
-        .map(Arc::clone);
-    match found {
-        Some(partition) => act(&partition),
-        None => println!("{name}: no such partition. Type partitions for those that run."),
     }
 }
 
 /// `stop NAME`.
 pub fn stop(name: &str) {
-    with_named(name, |partition| partition.end(State::Off));
+    if let Err(why) = control::stop(name) {
+        println!("{why}.");
+    }
 }
 
 /// `console NAME`.
 pub fn console(name: &str) {
-    with_named(name, |partition| {
-        println!("Console of {name}; Ctrl-] leaves it.");
-        print!("{}", partition.terminal.lock().unfinished());
-        ATTACHED.store(partition.lpid, Ordering::Relaxed);
-    });
+    let found = partitions()
+        .iter()
+        .find(|run| run.name() == name)
+        .map(Arc::clone);
+    let Some(run) = found else {
+        println!("{name}: no such partition runs. Type partitions for those that do.");
+        return;
+    };
+    println!("Console of {name}; Ctrl-] leaves it.");
+    print!("{}", run.terminal.lock().unfinished());
+    ATTACHED.store(run.lpid, Ordering::Relaxed);
 }

@@ -2,12 +2,13 @@
 
 use super::host::Caller;
 use super::partitions;
-use super::{Activity, Partition, Slot, State, TABLE};
+use super::{Activity, Partition, Slot, TABLE};
 use crate::boot::{events, runtime};
 use crate::cpu::guest::{self, Exit, Vcpu};
 use crate::cpu::{self, Area, msr};
 use crate::error;
 use crate::papr::{self, Next};
+use crate::partition::life::{State, Verb};
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
@@ -49,9 +50,17 @@ pub fn turn(thread: &'static Area, slices: u64) -> Turn {
         let Some(slot) = partition.slots.get(index) else {
             continue;
         };
-        if partition.state() != State::Runs {
-            release(slot);
-            continue;
+        match partition.state() {
+            State::Running => {}
+            // It stays on its thread, and is woken to go on.
+            State::Paused => {
+                found.vcpus += 1;
+                continue;
+            }
+            _ => {
+                release(slot);
+                continue;
+            }
         }
         found.vcpus += 1;
         if is_ready(slot) {
@@ -131,7 +140,7 @@ const PRIVILEGED: u64 = 0x4_0000;
 
 fn run(partition: &Partition, index: usize, slot: &Slot, ticks: u64) {
     let end = cpu::timebase() + ticks;
-    while partition.state() == State::Runs && slot.activity() == Activity::Runs {
+    while partition.state() == State::Running && slot.activity() == Activity::Runs {
         let left = end.wrapping_sub(cpu::timebase()) as i64;
         if left <= 0 {
             return;
@@ -210,9 +219,9 @@ fn call(partition: &Partition, index: usize, slot: &Slot, vcpu: &mut Vcpu) -> bo
             slot.set_activity(Activity::Ceded);
         }
         Next::Stop => slot.set_activity(Activity::Stopped),
-        Next::PowerOff => partition.end(State::Off),
-        Next::Reboot => partition.end(State::Reboots),
-        Next::Failed => partition.end(State::Failed),
+        Next::PowerOff => partition.end(Verb::Stop),
+        Next::Reboot => partition.end(Verb::Restart),
+        Next::Failed => partition.end(Verb::Crash),
     }
     true
 }
@@ -220,9 +229,11 @@ fn call(partition: &Partition, index: usize, slot: &Slot, vcpu: &mut Vcpu) -> bo
 fn fail(partition: &Partition, vcpu: &Vcpu, exit: Exit) {
     error!(
         "partition {}: {exit:?} at {:#x}, msr {:#x}",
-        partition.name, vcpu.nip, vcpu.msr
+        partition.name(),
+        vcpu.nip,
+        vcpu.msr
     );
-    partition.end(State::Failed);
+    partition.end(Verb::Crash);
 }
 
 /// A hypervisor call on its way in; see `cpu::guest::switch`.

@@ -3,7 +3,7 @@
 mod arena;
 mod bed;
 pub mod check;
-mod describe;
+pub mod describe;
 pub mod device;
 pub mod errors;
 pub mod flush;
@@ -197,7 +197,6 @@ fn kill_path(machine: &Machine, described: &Described) -> KillPath {
 }
 
 /// The group with the function of this name, on a PHB that works.
-#[allow(dead_code)]
 pub fn find(function: FunctionId) -> Option<(u16, GroupIndex)> {
     let (index, host) = hosts().find(|(_, host)| host.info.id() == function.phb)?;
     if let Some(at) = host.topology.find(function.bdfn) {

@@ -1,0 +1,355 @@
+//! What can be asked of a partition, by a person or by itself, and what is done
+//! when it stops.
+
+use super::memory::{self, Space};
+use super::{
+    Activity, Defined, Partition, PartitionError, Plan, Slot, TABLE, load, partitions, roster, run,
+};
+use crate::boot::{interrupts, runtime, secondaries};
+use crate::cpu::guest::{Vcpu, lpcr};
+use crate::cpu::{self, Area, ThreadState};
+use crate::papr::icp::Icp;
+use crate::papr::terminal::Terminal;
+use crate::partition::life::{State, Then, Verb};
+use crate::processor::Generation;
+use crate::{error, info, println, warning};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use spin::Mutex;
+
+/// Starts a partition that is defined.
+///
+/// # Errors
+/// It is not stopped, has no kernel or one that does not fit, or a device does
+/// not start.
+pub fn start(name: &str) -> Result<(), PartitionError> {
+    begin(&roster::find(name)?)
+}
+
+/// Lets a partition's vCPUs wait; its devices may finish what they were told.
+///
+/// # Errors
+/// It does not run.
+pub fn pause(name: &str) -> Result<(), PartitionError> {
+    ask(&*roster::find(name)?, Verb::Pause)
+}
+
+/// Lets a paused partition go on.
+///
+/// # Errors
+/// It is not paused.
+pub fn resume(name: &str) -> Result<(), PartitionError> {
+    ask(&*roster::find(name)?, Verb::Resume)
+}
+
+/// Ends the run of a partition: its threads leave it, its devices are made quiet
+/// and its memory is zeroed by the prompt's loop, which says when that is done.
+///
+/// # Errors
+/// It does not run.
+pub fn stop(name: &str) -> Result<(), PartitionError> {
+    ask(&*roster::find(name)?, Verb::Stop)
+}
+
+/// As [`stop`], and starts it again.
+///
+/// # Errors
+/// It does not run.
+#[allow(dead_code)]
+pub fn restart(name: &str) -> Result<(), PartitionError> {
+    ask(&*roster::find(name)?, Verb::Restart)
+}
+
+/// As [`stop`], and takes all back that it has: it is defined no more.
+///
+/// # Errors
+/// It is about to end already.
+pub fn destroy(name: &str) -> Result<(), PartitionError> {
+    ask(&*roster::find(name)?, Verb::Destroy)
+}
+
+/// Does a verb and wakes the partition's threads.
+pub(super) fn ask(defined: &Defined, verb: Verb) -> Result<(), PartitionError> {
+    defined.life().apply(verb)?;
+    let all = partitions();
+    let runs = all
+        .iter()
+        .filter(|run| core::ptr::eq(&*run.defined, defined));
+    for slot in runs.flat_map(|run| run.slots.iter()) {
+        super::kick(slot.thread);
+    }
+    Ok(())
+}
+
+/// Most vCPUs of a partition.
+pub const MAX_VCPUS: usize = 64;
+
+/// `start [MIB [VCPUS]]`: a partition of the kernel in the initrd, which is gone
+/// when it ends.
+pub(super) fn start_file(mib: u64, vcpus: usize) -> Result<(), PartitionError> {
+    can_run()?;
+    let load = |text: alloc::string::String| PartitionError::Load(text);
+    let bytes = mib
+        .checked_mul(1 << 20)
+        .filter(|bytes| *bytes >= 1 << 21 && bytes.is_multiple_of(1 << 21));
+    let bytes = bytes.ok_or_else(|| {
+        load(alloc::format!(
+            "{mib} MiB of memory: an even number is needed"
+        ))
+    })?;
+    if vcpus == 0 || vcpus > MAX_VCPUS {
+        return Err(load(alloc::format!(
+            "{vcpus} vCPUs: 1 to {MAX_VCPUS} are possible"
+        )));
+    }
+    let range = runtime::memory().and_then(|map| map.initrd);
+    let range = range.ok_or_else(|| load("there is no initrd with a kernel".into()))?;
+    // SAFETY: the initrd is reserved for ever, and nobody writes to it.
+    let file = unsafe { runtime::bytes_at(range.start(), range.size() as usize) };
+    let mut plan = load::plan(file, bytes, vcpus).map_err(load)?;
+    plan.name = (1..)
+        .map(|number| alloc::format!("p{number}"))
+        .find(|name| roster::find(name).is_err())
+        .unwrap_or_default();
+    let defined = roster::define(plan, 1 << 20, &[], true)?;
+    let begun = begin(&defined);
+    if begun.is_err() && defined.life().apply(Verb::Destroy).is_ok() {
+        finish(defined, Then::Absent, None);
+    }
+    begun
+}
+
+fn can_run() -> Result<(), PartitionError> {
+    match runtime::generation() {
+        Some(Generation::Power8) => Err(PartitionError::Power8),
+        _ => Ok(()),
+    }
+}
+
+/// Loads a stopped partition and lets it run.
+pub(super) fn begin(defined: &Arc<Defined>) -> Result<(), PartitionError> {
+    defined.life().state().after(Verb::Start)?;
+    can_run()?;
+    let partition = match prepare(defined) {
+        Ok(partition) => partition,
+        Err(error) => {
+            // Something may be loaded, and devices may be open: as after a run.
+            if defined.life().apply(Verb::Start).is_ok() && defined.life().apply(Verb::Stop).is_ok()
+            {
+                end(defined, Then::Stopped);
+            }
+            return Err(error);
+        }
+    };
+    info!(
+        "partition {}: {} MiB, {} vCPU(s), LPID {}, entered at {}",
+        defined.name(),
+        defined.bytes() >> 20,
+        partition.slots.len(),
+        partition.lpid,
+        partition.entry
+    );
+    defined.life().apply(Verb::Start)?;
+    partitions().push(Arc::clone(&partition));
+    for slot in &partition.slots {
+        if slot.thread.index() != 0 {
+            cpu::threads::give(slot.thread, run::worker, interrupts::wake);
+        }
+    }
+    Ok(())
+}
+
+fn prepare(defined: &Arc<Defined>) -> Result<Arc<Partition>, PartitionError> {
+    let table = memory::partition_table()?;
+    TABLE.store(table, Ordering::Release);
+    let plan: &Plan = defined.plan();
+    let lpid = memory::new_lpid();
+    let space = Space::new(lpid, Arc::clone(defined))?;
+    let loaded = load::load(plan, &space, lpid).map_err(PartitionError::Load)?;
+    roster::open_all(defined)?;
+    let slots: Box<[Slot]> = choose_threads(plan.vcpus)
+        .iter()
+        .map(|&thread| Slot {
+            vcpu: UnsafeCell::new(Vcpu::new(lpid, lpcr::START, loaded.entry.get())),
+            icp: Mutex::new(Icp::default()),
+            activity: AtomicU32::new(Activity::Stopped as u32),
+            prodded: AtomicBool::new(false),
+            released: AtomicBool::new(false),
+            thread,
+        })
+        .collect();
+    let partition = Arc::new(Partition {
+        defined: Arc::clone(defined),
+        lpid,
+        entry: loaded.entry,
+        memory: space,
+        slots,
+        lpcr: AtomicU64::new(lpcr::START),
+        terminal: Mutex::new(Terminal::default()),
+    });
+    if let Some(first) = partition.slots.first() {
+        // SAFETY: the vCPU is stopped, and nobody else knows it yet.
+        let vcpu = unsafe { &mut *first.vcpu.get() };
+        vcpu.gpr[3] = loaded.tree.get();
+        first.set_activity(Activity::Runs);
+    }
+    Ok(partition)
+}
+
+/// A thread for each vCPU: those that are free, then the boot thread.
+fn choose_threads(count: usize) -> Vec<&'static Area> {
+    let all = partitions();
+    let is_taken = |area: &Area| {
+        let mut slots = all.iter().flat_map(|partition| partition.slots.iter());
+        slots.any(|slot| slot.thread.index() == area.index())
+    };
+    let free = secondaries::all()
+        .iter()
+        .copied()
+        .filter(|area| area.state() == ThreadState::Parked && !is_taken(area));
+    free.chain(core::iter::repeat(cpu::boot_area()))
+        .take(count)
+        .collect()
+}
+
+/// A partition is being ended: what comes meanwhile, by the console or a power
+/// button, does not end another one in between.
+static TENDING: AtomicBool = AtomicBool::new(false);
+
+/// Ends partitions that are stopping, once no vCPU is in them: devices quiet,
+/// memory zeroed; says so, and starts those again that want it. On the boot
+/// thread, between turns.
+pub fn tend() {
+    if TENDING.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    while let Some((defined, then, run)) = next_to_end() {
+        finish(defined, then, run);
+    }
+    TENDING.store(false, Ordering::Release);
+}
+
+/// A partition that is stopping and that no thread has anything of, and its run.
+fn next_to_end() -> Option<(Arc<Defined>, Then, Option<Arc<Partition>>)> {
+    for defined in roster::all() {
+        let State::Stopping(then) = defined.life().state() else {
+            continue;
+        };
+        let mut all = partitions();
+        let place = all
+            .iter()
+            .position(|run| Arc::ptr_eq(&run.defined, &defined));
+        let Some(place) = place else {
+            return Some((defined, then, None));
+        };
+        let is_left = |run: &Arc<Partition>| {
+            let mut slots = run.slots.iter();
+            slots.all(|slot| slot.released.load(Ordering::Acquire))
+        };
+        if all.get(place).is_some_and(is_left) {
+            let run = all.remove(place);
+            return Some((defined, then, Some(run)));
+        }
+    }
+    None
+}
+
+/// Everything behind the last vCPU's leaving.
+fn finish(defined: Arc<Defined>, then: Then, run: Option<Arc<Partition>>) {
+    if let Some(run) = run {
+        if then == Then::Crashed {
+            error!("partition {}: stopped; its last lines:", run.defined.name());
+            for line in run.terminal.lock().last_lines() {
+                println!("[{}] {line}", run.defined.name());
+            }
+        }
+        // A worker that is on its way out may still hold it for a moment.
+        while Arc::strong_count(&run) > 1 {
+            cpu::idle::sleep(1000);
+        }
+        drop(run);
+    }
+    if then == Then::Absent {
+        return remove(defined);
+    }
+    let is_transient = defined.is_transient();
+    if !end(&defined, then) {
+        return;
+    }
+    match then {
+        Then::Starts => {
+            info!("partition {}: starts again", defined.name());
+            match begin(&defined) {
+                Ok(()) => return,
+                Err(why) => error!("partition {} not started again: {why}", defined.name()),
+            }
+        }
+        Then::Crashed => {}
+        Then::Stopped | Then::Absent => info!("partition {}: off", defined.name()),
+    }
+    if is_transient && defined.life().apply(Verb::Destroy).is_ok() {
+        remove(defined);
+    }
+}
+
+/// Makes the devices of a stopping partition quiet, and its memory zero unless
+/// that is kept; then it is what it was stopping for. `false`: it is stuck, and
+/// the console says why.
+fn end(defined: &Defined, then: Then) -> bool {
+    let quiet = roster::close_all(defined).and_then(|()| match then {
+        Then::Crashed => Ok(()),
+        _ => roster::renew(defined),
+    });
+    let settled = defined.life().settle(then, quiet.is_ok());
+    debug_assert!(settled.is_ok(), "{settled:?}");
+    if let Err(why) = &quiet {
+        stuck(defined, why);
+    }
+    quiet.is_ok()
+}
+
+fn stuck(defined: &Defined, why: &PartitionError) {
+    error!(
+        "partition {}: stuck: {why}; its memory stays its own. Stop or destroy it again",
+        defined.name()
+    );
+}
+
+/// Takes all back.
+fn remove(defined: Arc<Defined>) {
+    let name = alloc::string::String::from(defined.name());
+    let is_transient = defined.is_transient();
+    if let Err(why) = roster::close_all(&defined) {
+        let _ = defined.life().settle(Then::Absent, false);
+        return stuck(&defined, &why);
+    }
+    match roster::release(defined) {
+        Ok(()) if is_transient => {}
+        Ok(()) => info!("partition {name}: destroyed"),
+        Err((Some(defined), why)) => {
+            let _ = defined.life().settle(Then::Absent, false);
+            stuck(&defined, &why);
+        }
+        Err((None, why)) => warning!("partition {name}: {why}"),
+    }
+}
+
+/// Ends all partitions: before the machine does.
+pub fn end_all() {
+    for defined in roster::all() {
+        // Those that do not run have quiet devices.
+        let _ = ask(&defined, Verb::Stop);
+    }
+    // The boot thread's own slots are released by its turn.
+    for _ in 0..100 {
+        run::turn(cpu::area(), 1);
+        tend();
+        if partitions().is_empty() {
+            break;
+        }
+        cpu::idle::sleep(cpu::timebase_hz() / 1000);
+    }
+}

@@ -1,0 +1,92 @@
+//! The bundle that the machine was started with: each partition of its manifest
+//! is defined, or it is said why not.
+
+use super::{PartitionError, Plan, control, roster};
+use crate::boot::{runtime, secondaries};
+use crate::partition::bundle::{Bundle, MANIFEST};
+use crate::partition::manifest::{Limits, Manifest, Wanted};
+use crate::{error, info, warning};
+
+/// How an archive begins: an initrd that does not is no bundle.
+const ARCHIVE: &[u8] = b"070701";
+
+/// Defines the partitions of the initrd's manifest, if it has one, and starts
+/// those that are to start by themselves. What cannot be built is named with
+/// node, property and expectation, and left out.
+pub fn define_all() {
+    let Some(range) = runtime::memory().and_then(|map| map.initrd) else {
+        return;
+    };
+    // SAFETY: the initrd is reserved for ever, and nobody writes to it.
+    let file = unsafe { runtime::bytes_at(range.start(), range.size() as usize) };
+    if !file.starts_with(ARCHIVE) {
+        return;
+    }
+    let bundle = match Bundle::check(file) {
+        Ok(bundle) => bundle,
+        Err(why) => return warning!("initrd: {why}; no partition is defined"),
+    };
+    // An archive without one is for `start`.
+    let Some(blob) = bundle.file(MANIFEST) else {
+        return;
+    };
+    let limits = Limits {
+        memory: runtime::frames().0,
+        threads: u32::try_from(secondaries::all().len() + 1).unwrap_or(u32::MAX),
+    };
+    match Manifest::read(blob, &limits, |name| bundle.file(name).is_some()) {
+        Ok(manifest) => take(&manifest, bundle),
+        Err(why) => error!("{MANIFEST}: {why}; no partition is defined"),
+    }
+}
+
+fn take(manifest: &Manifest, bundle: Bundle<'static>) {
+    for left_out in &manifest.left_out {
+        for reason in &left_out.reasons {
+            error!("{MANIFEST}: {reason}");
+        }
+        warning!("partition {} is left out", left_out.node);
+    }
+    if manifest.more > 0 {
+        warning!("and {} more partitions are left out", manifest.more);
+    }
+    let mut defined = 0;
+    for wanted in &manifest.partitions {
+        match define(wanted, bundle) {
+            Ok(()) => defined += 1,
+            Err(why) => {
+                error!("{MANIFEST}: /{}: {why}", wanted.name);
+                warning!("partition {} is left out", wanted.name);
+            }
+        }
+    }
+    info!(
+        "{MANIFEST}: {defined} of {} partitions defined",
+        manifest.partitions.len() + manifest.left_out.len() + manifest.more
+    );
+    for wanted in manifest.partitions.iter().filter(|it| it.autostart) {
+        // One that is not there was named above.
+        let Ok(defined) = roster::find(&wanted.name) else {
+            continue;
+        };
+        if let Err(why) = control::begin(&defined) {
+            error!("partition {} not started: {why}", wanted.name);
+        }
+    }
+}
+
+fn define(wanted: &Wanted, bundle: Bundle<'static>) -> Result<(), PartitionError> {
+    let file = |name: &Option<_>| {
+        let name: &alloc::string::String = name.as_ref()?;
+        bundle.file(name)
+    };
+    let plan = Plan {
+        name: wanted.name.clone(),
+        bytes: wanted.memory,
+        vcpus: wanted.cpus as usize,
+        kernel: file(&wanted.kernel),
+        initrd: file(&wanted.initrd),
+        bootargs: wanted.bootargs.clone(),
+    };
+    roster::define(plan, wanted.dma_limit, &wanted.devices, false).map(drop)
+}
