@@ -9,10 +9,10 @@
 
 use super::liobn::{FIRST, Liobns, MAX_WINDOWS};
 use super::rtas::{BUSY, HARDWARE, PARAMETER};
-use super::tce::MOST_ENTRIES;
 use crate::addr::BusAddr;
 use crate::dma::{
-    DetachMode, DmaError, Engine, ErrorKind, Liobn, PES_PER_WINDOW, Quota, Window, WindowConfig,
+    DetachMode, DmaError, Engine, ErrorKind, Liobn, MOST_PAGES_AT_ONCE, PES_PER_WINDOW, Quota,
+    Window, WindowConfig,
 };
 use crate::memory::ledger::Holdings;
 use crate::partition::map::GuestMap;
@@ -319,7 +319,8 @@ impl<P: Platform> WindowCalls<'_, P> {
             pages: 1 << bits,
             shape,
             sizes: self.sizes(group),
-            limit: MOST_ENTRIES,
+            // Mappings are fewer: see `papr::tce`.
+            limit: MOST_PAGES_AT_ONCE,
         };
         let window = self
             .engine

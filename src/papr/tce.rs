@@ -1,20 +1,22 @@
 //! H_PUT_TCE, H_GET_TCE, H_STUFF_TCE and H_PUT_TCE_INDIRECT (LoPAR 2.9, 14.5.4):
 //! what a partition says is checked here once, and the engine does the rest.
 //!
-//! No heap. One kill for each call, whatever the number of entries. The engine
-//! holds a window's lock for 512 entries at most, so no call takes more.
+//! No heap. One kill for each call, whatever the number of entries. No call holds
+//! a window's lock for more than 512 entries: so none maps more at once. An unmap
+//! may be longer, as the engine lets go of the lock in between.
 
 use super::code;
 use super::liobn::Liobns;
 use crate::addr::{BusAddr, GuestAddr};
-use crate::dma::{DmaError, Engine, ErrorKind, Liobn, Window};
+use crate::dma::{DmaError, Engine, ErrorKind, Liobn, MOST_PAGES_AT_ONCE, Window};
 use crate::partition::map::GuestMap;
 use crate::seam::Platform;
 use crate::tce::{Access, RangeError, Tce};
 use alloc::sync::Arc;
 
-/// Most entries of one call. Newer PowerVM firmware enforces it for
-/// H_STUFF_TCE too, and Linux keeps to it (`tce_freemulti_pSeriesLP`).
+/// Most entries that one call maps. Newer PowerVM firmware has this limit for
+/// H_STUFF_TCE too, but Linux does not keep to it when it unmaps all memory of a
+/// window (`tce_clearrange_multi_pSeriesLP`).
 pub const MOST_ENTRIES: u64 = 512;
 
 /// A list of entries is aligned to this many bytes: so it is in one page.
@@ -68,16 +70,18 @@ impl<P: Platform> TceCalls<'_, P> {
         finish(self.try_put(liobn, ioba, tce, 1))
     }
 
-    /// H_STUFF_TCE: the `count` entries from `ioba` all become `tce`.
+    /// H_STUFF_TCE: the `count` entries from `ioba` all become `tce`. With rights,
+    /// at most [`MOST_ENTRIES`]; without, any number that the window has.
     pub fn stuff(&self, liobn: u64, ioba: u64, tce: u64, count: u64) -> i64 {
+        if count > MOST_ENTRIES {
+            return finish(self.clear(liobn, ioba, tce, count));
+        }
         finish(self.try_put(liobn, ioba, tce, count))
     }
 
+    #[inline]
     fn try_put(&self, liobn: u64, ioba: u64, tce: u64, count: u64) -> Answer {
         let window = self.window(liobn)?;
-        if count > MOST_ENTRIES {
-            return Err(code::PARAMETER);
-        }
         if count == 0 {
             return Ok(());
         }
@@ -85,6 +89,30 @@ impl<P: Platform> TceCalls<'_, P> {
         self.engine
             .remap_same(&window, BusAddr::new(ioba), entry, count)
             .map_err(refusal)
+    }
+
+    /// A long unmap. Each of the engine's operations has its kill: one for 2^20
+    /// entries.
+    #[cold]
+    fn clear(&self, liobn: u64, ioba: u64, tce: u64, count: u64) -> Answer {
+        let window = self.window(liobn)?;
+        if tce & RIGHTS != 0 {
+            return Err(code::PARAMETER);
+        }
+        let range = window
+            .range()
+            .slots(BusAddr::new(ioba), count, u64::MAX)
+            .map_err(|_| code::PARAMETER)?;
+        for done in (0..count).step_by(MOST_PAGES_AT_ONCE as usize) {
+            let Some(part) = range.part(done, MOST_PAGES_AT_ONCE) else {
+                break;
+            };
+            let bus = window.range().bus(part.first());
+            self.engine
+                .unmap(&window, bus, part.pages())
+                .map_err(refusal)?;
+        }
+        Ok(())
     }
 
     /// H_PUT_TCE_INDIRECT: the `count` entries from `ioba` become those of the

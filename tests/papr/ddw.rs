@@ -52,7 +52,7 @@ impl Guest {
             levels,
         };
         let phb = PhbModel::new(kind, 16).with_limits(limits);
-        let machine = Machine::new(vec![phb], 32 << 20, 5);
+        let machine = Machine::new(vec![phb], 4 << 20, 5);
         machine.post_writes(3);
         let rig = Rig {
             engine: Engine::new(machine, &[16]),
@@ -257,6 +257,21 @@ fn what_is_offered_can_be_had_and_filled() {
     let entries = guest.query().entries;
     let sparse = guest.create(12, 13 + entries.trailing_zeros());
     assert_eq!(sparse, Ok((LIOBNS[1], HIGH, entries << 13)));
+    assert_eq!(guest.calls().remove(LIOBNS[1]), Ok(()));
+    // Unmapped in one call, whatever its size: 2^31 entries, two of them live.
+    let sparse = guest.create(12, 43);
+    assert_eq!(sparse, Ok((LIOBNS[1], HIGH, 1 << 43)));
+    for offset in [0, (1 << 43) - 0x1000] {
+        assert_eq!(guest.put(LIOBNS[1], HIGH + offset, 3), 0);
+    }
+    let stuff = |count| guest.tces().stuff(LIOBNS[1].into(), HIGH, 0, count);
+    assert_eq!(stuff((1 << 31) + 1), -4);
+    guest.check(2);
+    let kills = guest.rig.machine().kills(0);
+    assert_eq!(stuff(1 << 31), 0);
+    // Two operations, of two PEs.
+    assert_eq!(guest.rig.machine().kills(0) - kills, 4);
+    guest.check(0);
     // Nothing for the default window's first table.
     let guest = Guest::new(PhbKind::Phb4, 0);
     assert_eq!(guest.query().entries, 0);

@@ -1,4 +1,4 @@
-//! The DMA surface that a partition sees: windows of its own making.
+//! The DMA surface that a partition sees: TCE calls, windows of its own making.
 
 #[path = "../engine/support.rs"]
 #[allow(dead_code)]
@@ -6,3 +6,7 @@ mod support;
 
 mod ddw;
 mod ddw_hostile;
+mod guest;
+mod tce;
+mod tce_heap;
+mod tce_hostile;
