@@ -177,6 +177,20 @@ fn a_wrong_order_is_refused() {
         "without a kill"
     );
 
+    let mut machine = Machine::new(Board::one_device(Generation::Phb4, 0).0, 0);
+    let mut prepare = machine.list(|it| it.prepare());
+    prepare.retain(|step| !matches!(step, Step::MapVectors { .. }));
+    machine.run(&prepare).expect("prepare");
+    let group = machine.endpoints()[0];
+    assert_eq!(machine.plan.group(group).pe, Some(PeNumber::new(0)));
+    let up = machine.list(|it| it.bring_up(group));
+    machine.run(&up).expect("up");
+    let start = machine.list(|it| it.start(group));
+    assert!(
+        matches!(machine.run(&start), Err((_, OrderFault::Vectors(_)))),
+        "with all messages, as a reset leaves PE 0"
+    );
+
     for forgotten in 0..3 {
         let (mut machine, mut up, start) = fresh();
         up.retain(|step| match forgotten {

@@ -42,6 +42,8 @@ pub struct Expected {
     m32: Window,
     bases: TableBases,
     vectors: u16,
+    // Whose a vector is that was given to nobody.
+    spare: PeNumber,
     rids: BTreeMap<u16, PeNumber>,
     links: BTreeSet<(u16, u16)>,
     // Not there: as a reset leaves it, PE 0's.
@@ -52,9 +54,8 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// A PHB after firmware's IODA reset. `vectors` is its number of MSI
-    /// vectors (`ibm,opal-msi-ranges`).
-    pub fn new(phb: &PhbInfo, bases: TableBases, vectors: u16) -> Self {
+    /// A PHB after firmware's IODA reset.
+    pub fn new(phb: &PhbInfo, bases: TableBases) -> Self {
         Self {
             id: phb.id(),
             generation: phb.generation(),
@@ -62,7 +63,8 @@ impl Expected {
             reserved: phb.reserved(),
             m32: phb.m32(),
             bases,
-            vectors,
+            vectors: phb.vectors(),
+            spare: PeNumber::new(0),
             rids: BTreeMap::new(),
             links: BTreeSet::new(),
             segments: vec![None; usize::from(phb.pes())],
@@ -72,10 +74,10 @@ impl Expected {
         }
     }
 
-    /// Where firmware says that tables in memory are, and how many MSI vectors
-    /// there are; without it neither is known.
-    pub fn set_tables(&mut self, bases: TableBases, vectors: u16) {
-        (self.bases, self.vectors) = (bases, vectors);
+    /// Where firmware says that tables in memory are; without it that is not
+    /// known.
+    pub fn set_tables(&mut self, bases: TableBases) {
+        self.bases = bases;
     }
 
     /// Follows a step that was carried out.
@@ -87,6 +89,7 @@ impl Expected {
                 self.segments.fill(None);
                 self.m64.clear();
                 self.msis.clear();
+                self.spare = PeNumber::new(0);
                 self.owners.clear();
             }
             Step::SetM64 { number, base, size } => {
@@ -101,6 +104,14 @@ impl Expected {
             Step::MapM32 { segment, pe } => {
                 if let Some(at) = self.segments.get_mut(usize::from(segment)) {
                     *at = Some(pe);
+                }
+            }
+            Step::MapVectors { count, pe } => {
+                if count >= self.vectors && pe == self.reserved {
+                    self.msis.clear();
+                    self.spare = pe;
+                } else {
+                    self.msis.extend((0..count).map(|vector| (vector, pe)));
                 }
             }
             Step::MapRids { pe, rids } => self.map_rids(pe, rids),
@@ -147,7 +158,7 @@ impl Expected {
     }
 
     /// MSI vector `vector` belongs to `pe`, or to nobody any more: then it must
-    /// be the reserved PE's, or as a reset leaves it.
+    /// be the reserved PE's.
     pub fn set_msi(&mut self, vector: u16, pe: Option<PeNumber>) {
         match pe {
             Some(pe) => self.msis.insert(vector, pe),
@@ -230,7 +241,10 @@ impl Expected {
         on.then_some(*bar)
     }
 
-    pub(super) fn msi(&self, vector: u16) -> Option<PeNumber> {
-        self.msis.get(&vector).copied()
+    /// Who may send a vector, and whether it was given to it; else nobody has
+    /// it, and the PE is the reserved one once it was given them all.
+    pub(super) fn msi(&self, vector: u16) -> (PeNumber, bool) {
+        let given = self.msis.get(&vector);
+        (given.copied().unwrap_or(self.spare), given.is_some())
     }
 }

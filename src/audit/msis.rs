@@ -51,25 +51,16 @@ impl<T: IodaTables, H: Holders, L: Listener> Phb<'_, '_, T, H, L> {
 
     fn msi(&mut self, vector: u16, value: u16) {
         let value = PeNumber::new(value);
-        let reserved = self.expected.reserved();
-        match self.expected.msi(vector) {
-            Some(expected) if value == expected => {
-                self.audit.totals.msis += 1;
-                self.fact(Fact::Msi(vector, value));
-            }
-            Some(expected) => self.fault(Fault::Msi {
+        let (expected, is_given) = self.expected.msi(vector);
+        if value != expected {
+            self.fault(Fault::Msi {
                 vector,
                 value,
                 expected,
-            }),
-            // A reset leaves all vectors with PE 0: they lead to sources that
-            // nobody has set up.
-            None if value == reserved || value.get() == 0 => {}
-            None => self.fault(Fault::Msi {
-                vector,
-                value,
-                expected: reserved,
-            }),
+            });
+        } else if is_given {
+            self.audit.totals.msis += 1;
+            self.fact(Fact::Msi(vector, value));
         }
     }
 }

@@ -85,9 +85,14 @@ pub struct PhbDescription {
     pub m64: Option<Window>,
     /// Numbers of the M64 BARs from `ibm,opal-available-m64-ranges`.
     pub m64_bars: RangeInclusive<u16>,
+    /// Message vectors, from `ibm,opal-msi-ranges`; 0 where there are none.
+    pub vectors: u32,
     /// Bytes of configuration space that can be reached: 256 or 4096.
     pub config_size: u16,
 }
+
+/// Entries of the largest table of message vectors.
+pub const MOST_VECTORS: u32 = 4096;
 
 /// Why a PHB is left alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -123,6 +128,9 @@ pub enum PhbFault {
         /// Last bus.
         last: u8,
     },
+    /// More than a PHB's table has.
+    #[error("{0} message vectors: expected up to {MOST_VECTORS}")]
+    Vectors(u32),
     /// Neither 256 nor 4096.
     #[error("configuration space of {0} bytes")]
     ConfigSize(u16),
@@ -154,6 +162,7 @@ pub struct PhbInfo {
     m64: Option<SplitWindow>,
     vf_bars: u16,
     first_vf_bar: u16,
+    vectors: u16,
     config_size: u16,
 }
 
@@ -177,6 +186,9 @@ impl PhbInfo {
         }
         if from.config_size != 256 && from.config_size != 4096 {
             return Err(PhbFault::ConfigSize(from.config_size));
+        }
+        if from.vectors > MOST_VECTORS {
+            return Err(PhbFault::Vectors(from.vectors));
         }
         let pes = from.pes as u16;
         let (m32, m32_segment) = check_m32(from.m32, pes)?;
@@ -207,6 +219,7 @@ impl PhbInfo {
             m64,
             vf_bars,
             first_vf_bar,
+            vectors: from.vectors as u16,
             config_size: from.config_size,
         })
     }
@@ -268,6 +281,12 @@ impl PhbInfo {
     /// of the last one as the default; not tried on hardware).
     pub fn vf_bars(&self) -> core::ops::Range<u16> {
         self.first_vf_bar..self.first_vf_bar + self.vf_bars
+    }
+
+    /// Message vectors, numbered from 0: those that firmware's calls give to
+    /// PEs. The table has more, for lines.
+    pub fn vectors(&self) -> u16 {
+        self.vectors
     }
 
     /// Bytes of configuration space: 256 or 4096.
@@ -346,6 +365,7 @@ mod tests {
                 size: 64 << 30,
             }),
             m64_bars: 1..=31,
+            vectors: 0xff8,
             config_size: 4096,
         }
     }

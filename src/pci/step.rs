@@ -19,7 +19,8 @@ pub enum Width {
 /// list, and the group stays as it is, without bus mastering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Reset the IODA tables: all segments, RIDs and windows unmapped.
+    /// Reset the IODA tables: RIDs with the reserved PE, windows closed, message
+    /// vectors and M32 segments with PE 0.
     ResetIoda,
     /// Set an M64 BAR's range.
     SetM64 {
@@ -39,6 +40,13 @@ pub enum Step {
     MapM32 {
         /// Segment number.
         segment: u16,
+        /// The PE.
+        pe: PeNumber,
+    },
+    /// Let one PE, and no other, send the first message vectors.
+    MapVectors {
+        /// How many.
+        count: u16,
         /// The PE.
         pe: PeNumber,
     },

@@ -47,7 +47,13 @@ impl Setup<'_> {
                 on: true
             },
         ];
-        // A reset leaves them with PE 0.
+        // A reset leaves vectors and segments with PE 0, which is a group's like
+        // any other: it could send whatever nobody was given (skiboot hw/phb3.c,
+        // phb3_init_ioda_cache; hw/phb4.c, phb4_init_ioda_cache).
+        steps.push(Step::MapVectors {
+            count: self.phb.vectors(),
+            pe: reserved,
+        });
         steps.extend((0..self.phb.pes()).map(|segment| Step::MapM32 {
             segment,
             pe: reserved,

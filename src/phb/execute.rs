@@ -92,6 +92,9 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> Phb<'_, H, F, W> {
             Step::MapM32 { segment, pe } => {
                 self.call(|opal, phb| opal.map_m32(phb, pe.get(), segment))?;
             }
+            Step::MapVectors { count, pe } => (0..count).try_for_each(|vector| {
+                self.call(|opal, phb| opal.set_xive_pe(phb, pe.get(), vector.into()))
+            })?,
             Step::MapRids { pe, rids } => {
                 let (bdfn, bus, device, function) = rids.arguments();
                 let compare = (bus, device, function);

@@ -86,7 +86,7 @@ impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Taken<'o, H, F, W> {
             broken: Vec::new(),
             gone: Mutex::new(Vec::new()),
         };
-        let expected = Expected::new(&taken.info, TableBases::default(), 0);
+        let expected = Expected::new(&taken.info, TableBases::default());
         taken.phb.watch(expected);
         taken
             .run(&taken.setup().prepare())

@@ -473,6 +473,9 @@ fn an_msi_of_another_pe() {
         (6, 1, Some(2)),
         (6, 0, Some(2)),
         (9, 1, None),
+        // As a reset leaves it.
+        (9, 0, None),
+        (VECTORS - 1, 0, None),
     ] {
         finds(
             |it| it.set_msi(vector, value),

@@ -95,6 +95,7 @@ fn info(generation: Generation, pes: u16) -> PhbInfo {
         } else {
             1..=15
         },
+        vectors: VECTORS.into(),
         config_size: 4096,
     })
     .unwrap()
@@ -117,7 +118,7 @@ impl Model {
             tvt: vec![0; usize::from(pes) * 2],
             bars: vec![0; 64],
             segments: vec![0; usize::from(pes)],
-            expected: Expected::new(&info(generation, pes), bases, VECTORS),
+            expected: Expected::new(&info(generation, pes), bases),
             reads: Cell::new(0),
         };
         let on = 1 << 63;
@@ -128,9 +129,6 @@ impl Model {
             it.registers.insert(layout::IVT_BAR, on | IVT | 0x800);
             it.registers.insert(layout::M32_BASE, 0x6_0000_0000);
             it.registers.insert(layout::M32_MASK, !0x7fff_ffff);
-            for vector in 0..u64::from(VECTORS) {
-                it.memory.insert(IVT + 128 * vector, 0xff << 32);
-            }
         } else {
             it.registers.insert(layout::CONTROL, 0);
             it.bars[0] = 3 << 62 | 1 << 60 | 0x6_0000_0000;
@@ -149,6 +147,7 @@ impl Model {
     }
 
     fn reset(&mut self) {
+        (0..VECTORS).for_each(|vector| self.set_vector(vector, 0, 0xff));
         for word in 0..0x4000 {
             let reserved = u64::from(self.pes - 1);
             self.memory
@@ -182,6 +181,9 @@ impl Model {
                 }
             }
             Step::Peltv { parent, child, on } => self.set_link(parent.get(), child.get(), on),
+            Step::MapVectors { count, pe } => {
+                (0..count).for_each(|vector| self.set_vector(vector, pe.get(), 0xff));
+            }
             Step::MapM32 { segment, pe } => self.set_segment(segment, pe.get()),
             Step::SetM64 { number, base, size } => {
                 let at = usize::from(number);
@@ -231,8 +233,12 @@ impl Model {
 
     /// Writes a vector's PE as firmware does, and unmasks it on PHB3.
     pub fn set_msi(&mut self, vector: u16, pe: u16) {
+        self.set_vector(vector, pe, 5);
+    }
+
+    fn set_vector(&mut self, vector: u16, pe: u16, priority: u64) {
         if self.generation == Generation::Phb3 {
-            let word = 5 << 32 | u64::from(pe);
+            let word = priority << 32 | u64::from(pe);
             self.memory.insert(IVT + 128 * u64::from(vector), word);
         } else {
             let entry = &mut self.mist[usize::from(vector / 4)];
@@ -344,6 +350,10 @@ pub fn machines() -> impl Iterator<Item = Model> {
             parent: reserved,
             child: reserved,
             on: true,
+        });
+        it.step(Step::MapVectors {
+            count: VECTORS,
+            pe: reserved,
         });
         for segment in 0..pes {
             it.step(Step::MapM32 {

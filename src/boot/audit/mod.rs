@@ -33,11 +33,8 @@ fn expected(index: u16, host: &Host) -> Option<Expected> {
         rtt: described.tables.rtt.map(|table| table.start),
         peltv: described.tables.peltv.map(|table| table.start),
     };
-    let vectors = described.interrupts.messages.map_or(0, |(_, count)| count);
-    // No PHB has more than 4096.
-    let vectors = u16::try_from(vectors).unwrap_or(u16::MAX);
     let mut expected = host.phb.expect(|expected| expected.clone())?;
-    expected.set_tables(bases, vectors);
+    expected.set_tables(bases);
     for window in pci::windows::all() {
         window.each_pe(|pe| {
             if pe.phb == index {

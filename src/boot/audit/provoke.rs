@@ -247,8 +247,9 @@ fn damage<H: PhbHardware>(
                 matches!(fault, Fault::Msi { .. })
             })
         } else {
-            let value = u64::from(pe.get());
-            let _entry = Entry::change(reader, IodaTable::Mist, 0x100, |_| value);
+            // The last of four vectors; the others stay as they are.
+            let value = |was| was & !0xfff | u64::from(pe.get());
+            let _entry = Entry::change(reader, IodaTable::Mist, 0x100, value);
             expect("an MSI of another PE", expected, &|fault| {
                 matches!(fault, Fault::Msi { .. })
             })

@@ -37,6 +37,7 @@ pub(super) fn info(described: &Described) -> Result<PhbInfo, String> {
         m32: window(described.m32.ok_or("it has no 32-bit memory in ranges")?),
         m64: described.m64.map(window),
         m64_bars: first_bar..=last_bar,
+        vectors: described.interrupts.messages.map_or(0, |(_, count)| count),
         config_size: 4096,
     };
     PhbInfo::new(&description).map_err(|fault| fault.to_string())

@@ -38,6 +38,11 @@ pub fn describe(generation: Generation, number: u16) -> PhbDescription {
             size: m64_size,
         }),
         m64_bars: bars,
+        vectors: if generation == Generation::Phb3 {
+            0x7f8
+        } else {
+            0xff8
+        },
         config_size: if generation == Generation::Phb3 {
             256
         } else {

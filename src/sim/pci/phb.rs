@@ -29,6 +29,9 @@ pub enum OrderFault {
     NotUp(PeNumber),
     /// Bus mastering before the PE's window is open and its TCEs killed.
     NotLive(FunctionId),
+    /// Bus mastering while the function's PE may send messages that nobody gave
+    /// it.
+    Vectors(FunctionId),
     /// The window goes while a function may still use it, or a function is
     /// reset or remapped while it may.
     StillMaster(FunctionId),
@@ -60,6 +63,7 @@ pub struct SimPhb {
     peltv: BTreeSet<(PeNumber, PeNumber)>,
     m32: Vec<PeNumber>,
     m64: Vec<M64>,
+    vectors: Vec<PeNumber>,
     dma: Vec<Dma>,
     frozen: Vec<bool>,
     masters: BTreeSet<FunctionId>,
@@ -76,6 +80,8 @@ impl SimPhb {
             peltv: BTreeSet::new(),
             m32: vec![PeNumber::new(0); pes],
             m64: vec![M64::default(); 64],
+            // Where a reset leaves them.
+            vectors: vec![PeNumber::new(0); info.vectors().into()],
             dma: vec![Dma::Closed; pes],
             frozen: vec![true; pes],
             masters: BTreeSet::new(),
@@ -145,6 +151,11 @@ impl SimPhb {
                     .m32
                     .get_mut(usize::from(segment))
                     .ok_or(OrderFault::Number)? = pe;
+            }
+            Step::MapVectors { count, pe } => {
+                self.known(pe)?;
+                let vectors = self.vectors.get_mut(..usize::from(count));
+                vectors.ok_or(OrderFault::Number)?.fill(pe);
             }
             Step::MapRids { pe, rids } => self.map_rids(pe, rids)?,
             Step::ClearFreeze { pe } => {
@@ -294,6 +305,9 @@ impl SimPhb {
         let pe = self.pe_of(function);
         if master && !is_bridge && self.dma[usize::from(pe.get())] != Dma::Live {
             return Err(OrderFault::NotLive(function));
+        }
+        if master && !is_bridge && self.vectors.contains(&pe) {
+            return Err(OrderFault::Vectors(function));
         }
         if number.is_none() {
             pci.write16(function, reg::COMMAND, command.bits())
