@@ -2,7 +2,7 @@
 
 use super::runtime;
 use crate::cpu;
-use crate::machine::Machine;
+use crate::machine::{Cpus, FirmwareInfo, Machine, Outline};
 use crate::println;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,37 +14,53 @@ pub fn ticks_at_banner() -> Option<u64> {
     Some(AT_BANNER.load(Ordering::Relaxed)).filter(|ticks| *ticks != 0)
 }
 
-/// The banner: who this is, and on what it runs.
-pub fn print(machine: &Machine) {
+/// The banner at the start, with the time that it took.
+pub fn print_first(machine: &Outline) {
     if ticks_at_banner().is_none() {
         AT_BANNER.store(runtime::ticks(), Ordering::Relaxed);
     }
     let microseconds = runtime::microseconds();
+    print_facts(
+        &machine.model,
+        &machine.cpus,
+        machine.bridges,
+        machine.firmware.as_ref(),
+    );
+    crate::debug!("banner {microseconds} us after the hand-over");
+}
+
+/// The banner: who this is, and on what it runs.
+pub fn print(machine: &Machine) {
+    print_facts(
+        &machine.model,
+        &machine.cpus,
+        machine.phbs.len(),
+        machine.firmware.as_ref(),
+    );
+}
+
+fn print_facts(model: &str, cpus: &Cpus, phbs: usize, firmware: Option<&FirmwareInfo>) {
     let pvr = cpu::pvr();
     let processor = match runtime::generation() {
         Some(generation) => alloc::format!("{generation}, PVR {pvr:#010x}"),
         None => alloc::format!("unknown processor, PVR {pvr:#010x}"),
     };
-    let cores = machine.cpus.cores.len();
-    let threads = machine.cpus.threads().count();
+    let cores = cpus.cores.len();
+    let threads = cpus.threads().count();
     let mib = runtime::memory().map_or(0, |map| map.memory.total() >> 20);
-    let firmware = machine
-        .firmware
-        .as_ref()
-        .map_or("none", |firmware| &firmware.version);
+    let firmware = firmware.map_or("none", |firmware| &firmware.version);
     println!();
     println!("Pinion {}", env!("CARGO_PKG_VERSION"));
-    println!("  board      {}", machine.model);
+    println!("  board      {}", model);
     println!("  processor  {processor}");
     println!(
         "  threads    {threads} on {cores} {}",
         plural(cores, "core")
     );
     println!("  memory     {mib} MiB");
-    println!("  PHBs       {}", machine.phbs.len());
+    println!("  PHBs       {phbs}");
     println!("  firmware   {firmware}");
     println!();
-    crate::debug!("banner {microseconds} us after the hand-over");
 }
 
 /// `name`, in the plural where it belongs.

@@ -8,7 +8,7 @@ use super::{
 use crate::addr::HostAddr;
 use crate::console::log::{self, Level};
 use crate::fdt::{HEADER_SIZE, MAX_SIZE, Tree};
-use crate::machine::{FirmwareEntry, Machine, MachineError, MemoryMap};
+use crate::machine::{FirmwareEntry, Machine, MachineError, MemoryMap, Outline};
 use crate::memory::ranges::Range;
 use crate::opal::{Entry, Token};
 use crate::{cpu, error, warning};
@@ -153,13 +153,14 @@ extern "C" fn start_with_memory() -> ! {
     let Some(&tree) = TREE.get() else {
         give_up(format_args!("the device tree was not kept"));
     };
-    let machine = runtime::set_machine(Machine::read(&tree, cpu::pir()));
-    cpu::set_timebase_hz(machine.timebase_hz);
-    if let Some(level) = machine.bootargs.log_level.and_then(Level::from_number) {
+    let outline = Outline::read(&tree, cpu::pir());
+    cpu::set_timebase_hz(outline.timebase_hz);
+    if let Some(level) = outline.bootargs.log_level.and_then(Level::from_number) {
         log::set_level(level);
     }
-    terminals::choose(machine);
-    banner::print(machine);
+    terminals::choose(&outline);
+    banner::print_first(&outline);
+    let machine = runtime::set_machine(Machine::complete(outline, &tree));
     for told in &machine.warnings {
         warning!("{told}");
     }

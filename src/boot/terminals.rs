@@ -5,7 +5,7 @@ use crate::addr::HostAddr;
 use crate::console::log;
 use crate::console::sink::ByteSink;
 use crate::fdt::Tree;
-use crate::machine::{self, ConsoleChoice, Machine, Uart, UartPath};
+use crate::machine::{self, ConsoleChoice, Outline, Uart, UartPath};
 use crate::{cpu, mmio, warning};
 use core::sync::atomic::{AtomicU32, Ordering};
 use spin::{Mutex, Once};
@@ -135,7 +135,7 @@ pub fn use_opal(number: u32) {
 }
 
 /// Chooses the console by `console=` and what there is.
-pub fn choose(machine: &Machine) {
+pub fn choose(machine: &Outline) {
     log::set_time(TIME);
     let terminals = machine
         .firmware

@@ -1,8 +1,9 @@
 //! What the device tree says about the machine: the only thing that Pinion
 //! believes about a board. Pure: it reads a checked tree.
 //!
-//! Reading is in two steps. [`MemoryMap::read`] needs no heap and says where
-//! one can be made; [`Machine::read`] uses it. What is wrong in the tree is an
+//! Reading is in three steps. [`MemoryMap::read`] needs no heap and says where
+//! one can be made; [`Outline::read`] uses it for what the banner shows, and
+//! [`Machine::complete`] for the rest. What is wrong in the tree is an
 //! error only if nothing sensible can be done without it; the rest becomes a
 //! [`Warning`].
 #![forbid(unsafe_code)]
@@ -159,18 +160,31 @@ pub struct Machine {
     pub warnings: Vec<Warning>,
 }
 
-/// Most `compatible` texts of the root that are kept.
-const MAX_COMPATIBLE: usize = 16;
+/// What the banner and the console need of a machine. It is read first: what
+/// hangs below the bridges makes most of a tree, and whoever sits at the console
+/// does not wait for that.
+pub struct Outline {
+    /// `model` of the root.
+    pub model: String,
+    /// Timebase ticks per second.
+    pub timebase_hz: u64,
+    /// Processor cores and their threads.
+    pub cpus: Cpus,
+    /// Bridges that the tree has of a known kind, not marked as failed.
+    pub bridges: usize,
+    /// 16550 ports.
+    pub uarts: Vec<Uart>,
+    /// Firmware; `None` without `/ibm,opal`.
+    pub firmware: Option<FirmwareInfo>,
+    /// What the loader asks for.
+    pub bootargs: BootArgs,
+    warnings: Warnings,
+}
 
-impl Machine {
-    /// Reads the machine; `running` is the PIR of the thread that does it.
+impl Outline {
+    /// Reads it; `running` is the PIR of the thread that does it.
     pub fn read(tree: &Tree<'_>, running: u64) -> Self {
-        let root = tree.root();
         let mut warnings = Warnings::default();
-        let compatible: Vec<String> = root
-            .property("compatible")
-            .map(|list| list.texts().take(MAX_COMPATIBLE).map(shown).collect())
-            .unwrap_or_default();
         let cpus = Cpus::read(tree, running, &mut warnings);
         let bootargs = bootargs::read(tree, &mut warnings);
         let timebase_hz = cpus::timebase(tree).unwrap_or_else(|| {
@@ -178,17 +192,47 @@ impl Machine {
             DEFAULT_TIMEBASE_HZ
         });
         Self {
-            model: shown_or_unknown(root.text("model")),
-            is_emulated: compatible.iter().any(|name| name.starts_with("qemu,")),
-            compatible,
+            model: shown_or_unknown(tree.root().text("model")),
             timebase_hz,
             cpus,
-            phbs: phbs::read_phbs(tree, &mut warnings),
-            masters: phbs::read_masters(tree),
+            bridges: phbs::count(tree),
             uarts: uarts(tree).into_iter().collect(),
-            interrupts: interrupts::read(tree),
             firmware: FirmwareInfo::read(tree, &mut warnings),
             bootargs,
+            warnings,
+        }
+    }
+}
+
+/// Most `compatible` texts of the root that are kept.
+const MAX_COMPATIBLE: usize = 16;
+
+impl Machine {
+    /// Reads the machine; `running` is the PIR of the thread that does it.
+    pub fn read(tree: &Tree<'_>, running: u64) -> Self {
+        Self::complete(Outline::read(tree, running), tree)
+    }
+
+    /// Reads what is missing in the outline of the same tree.
+    pub fn complete(outline: Outline, tree: &Tree<'_>) -> Self {
+        let mut warnings = outline.warnings;
+        let compatible: Vec<String> = tree
+            .root()
+            .property("compatible")
+            .map(|list| list.texts().take(MAX_COMPATIBLE).map(shown).collect())
+            .unwrap_or_default();
+        Self {
+            model: outline.model,
+            is_emulated: compatible.iter().any(|name| name.starts_with("qemu,")),
+            compatible,
+            timebase_hz: outline.timebase_hz,
+            cpus: outline.cpus,
+            phbs: phbs::read_phbs(tree, &mut warnings),
+            masters: phbs::read_masters(tree),
+            uarts: outline.uarts,
+            interrupts: interrupts::read(tree),
+            firmware: outline.firmware,
+            bootargs: outline.bootargs,
             warnings: warnings.into_list(),
         }
     }

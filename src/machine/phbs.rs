@@ -134,6 +134,16 @@ fn master(node: &Node<'_>) -> Option<&'static str> {
 
 const KINDS: [&str; 3] = ["ibm,power8-pciex", "ibm,power9-pciex", "ibm,power10-pciex"];
 
+/// Bridges that [`read_phbs`] will find, as far as their kind and state say.
+pub(super) fn count(tree: &Tree<'_>) -> usize {
+    let is_bridge = |node: &Node<'_>| {
+        node.base_name() == "pciex"
+            && KINDS.into_iter().any(|kind| node.is_compatible(kind))
+            && node.is_usable()
+    };
+    tree.root().children().filter(is_bridge).count()
+}
+
 pub(super) fn read_phbs(tree: &Tree<'_>, warnings: &mut Warnings) -> Vec<Phb> {
     let root = tree.root();
     let cells = root.cells();

@@ -203,6 +203,9 @@ pub enum Ends {
 pub enum Step {
     /// A line with this text must come; `*` stands for anything within the line.
     Expect(String),
+    /// The same, and `*`, of which there is one, stands for a number that is not
+    /// larger than this.
+    Most(String, u64),
     /// These characters are typed.
     Send(String),
     /// A command for QEMU, such as `system_powerdown`, with arguments or without.

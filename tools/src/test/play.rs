@@ -135,7 +135,7 @@ impl Player<'_> {
     fn steps(&mut self, case: &Case, control: &mut Control) -> Result<Option<String>> {
         for step in &case.steps {
             match step {
-                Step::Expect(pattern) => {
+                Step::Expect(pattern) | Step::Most(pattern, _) => {
                     while !self.transcript.expect(pattern) {
                         if self.closed {
                             return Ok(Some(format!("never printed: {pattern:?}")));
@@ -148,6 +148,12 @@ impl Player<'_> {
                         }
                         if let Some(bad) = self.pump(case)? {
                             return Ok(Some(bad));
+                        }
+                    }
+                    if let Step::Most(_, most) = step {
+                        let wrong = too_much(self.transcript.matched(), pattern, *most);
+                        if wrong.is_some() {
+                            return Ok(wrong);
                         }
                     }
                 }
@@ -253,6 +259,19 @@ impl Player<'_> {
     }
 }
 
+/// What is wrong with the number that stands for the `*` in a line.
+fn too_much(line: &str, pattern: &str, most: u64) -> Option<String> {
+    let number = pattern.split_once('*').and_then(|(head, tail)| {
+        let (_, rest) = line.split_once(head)?;
+        rest.strip_suffix(tail)?.trim().parse::<u64>().ok()
+    });
+    match number {
+        Some(number) if number <= most => None,
+        Some(number) => Some(format!("{number}, and {most} is the most for {pattern:?}")),
+        None => Some(format!("no number for {pattern:?}: {line:?}")),
+    }
+}
+
 /// A crash that QEMU tells nobody about but its log: it ends with status 1,
 /// and so it does for errors of its own.
 fn checkstop(folder: &Path, code: Option<i32>) -> Option<End> {
@@ -287,6 +306,15 @@ fn describe(end: End) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_has_a_limit() {
+        let wrong = |line, most| too_much(line, "banner * us", most);
+        assert_eq!(wrong("[  0.1] banner 16000 us", 16000), None);
+        assert!(wrong("[  0.1] banner 16001 us", 16000).is_some());
+        assert!(wrong("[  0.1] banner soon us", 16000).is_some());
+        assert!(too_much("16", "16", 99).is_some(), "no `*`");
+    }
 
     #[test]
     fn only_the_wanted_end_is_good() {

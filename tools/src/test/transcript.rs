@@ -36,6 +36,12 @@ impl Transcript {
         false
     }
 
+    /// The line of the last match, up to its end.
+    pub fn matched(&self) -> &str {
+        let before = &self.text[..self.cursor];
+        before.rfind('\n').map_or(before, |at| &before[at + 1..])
+    }
+
     /// The first line that holds one of `patterns`, which must not come.
     /// Looks at complete lines only, at each once.
     pub fn forbidden(&mut self, patterns: &[String]) -> Option<String> {
@@ -92,7 +98,8 @@ mod tests {
         let mut transcript = Transcript::default();
         transcript.feed(b"first\r\nsecond\r\nprom");
         assert!(!transcript.expect("third"));
-        assert!(transcript.expect("second"));
+        assert!(transcript.expect("*ond"));
+        assert_eq!(transcript.matched(), "second");
         assert!(!transcript.expect("first"), "order counts");
         assert!(!transcript.expect("prompt>"));
         transcript.feed(b"pt> ");
