@@ -1,22 +1,53 @@
-//! One kill for all that wait for it, and the proofs that pages and tables are
-//! released for: that it is complete, and that posted writes have landed.
+//! One kill for all that wait for it, and the proof that pages and tables are
+//! released for: that it is complete.
 //!
-//! Below the ledger, so that the ledger can ask for the proofs. Only this module
-//! makes them.
+//! Below the ledger, so that the ledger can ask for the proof. Only this module
+//! makes it, for the engine: nobody outside of the crate can.
+//!
+//! ```compile_fail,E0603
+//! use pinion::kill::kill_each;
+//! ```
 #![forbid(unsafe_code)]
 
 use crate::seam::sync::{AtomicU64, Ordering, relax};
-use crate::seam::{KillScope, KillStyle, PeId, PhbError, PhbPort, TableMemory};
+use crate::seam::{KillScope, KillStyle, OwnerId, PeId, PhbError, PhbPort, TableMemory};
+
+/// What a kill is for: one window, over the memory of one owner. Which window is
+/// told by the place in memory: it is neither `Copy` nor `Clone`.
+#[derive(Debug)]
+pub(crate) struct Stake {
+    owner: OwnerId,
+}
+
+impl Stake {
+    /// For a window over the memory of `owner`.
+    pub(crate) fn new(owner: OwnerId) -> Self {
+        Self { owner }
+    }
+}
 
 /// Proof that a kill of each PE of a window is complete, started after the
 /// caller's stores: no PHB uses what they replaced. Pages that an entry stood
-/// for, and tables that a PHB may have found, are released for one only.
+/// for, and tables that a PHB may have found, are released for one only, and
+/// only those of its window.
 #[must_use = "what was replaced can be released now, and not without this"]
-pub struct Killed(());
+pub struct Killed<'w> {
+    stake: &'w Stake,
+}
 
-/// Proof that all writes which some PEs had posted before have reached memory.
-#[must_use = "memory can change its owner now, and not without this"]
-pub struct Landed(());
+impl Killed<'_> {
+    /// Whether it is for memory of `owner`.
+    #[inline]
+    pub(crate) fn is_for(&self, owner: OwnerId) -> bool {
+        self.stake.owner == owner
+    }
+
+    /// Whether it is for the window that has this stake.
+    #[inline]
+    pub(crate) fn is_of(&self, stake: &Stake) -> bool {
+        core::ptr::eq(self.stake, stake)
+    }
+}
 
 const RUNNING: u64 = 1;
 const FAILED: u64 = 2;
@@ -176,18 +207,22 @@ fn scope(platform: &impl PhbPort, pe: PeId, wanted: KillScope) -> KillScope {
 
 /// One kill of each of `pes`, shared with others where possible. Drains the
 /// stores before it. Tries all, freezes those that fail, and reports the first.
-/// Of no PE at all, the proof is that no PHB can remember anything.
+///
+/// `pes` are all that use the window of `stake`, as its lock's holder saw after
+/// the last store. Of no PE at all, the proof is that no PHB can remember
+/// anything.
 #[inline]
-pub fn kill_each<'g, P: PhbPort + TableMemory>(
+pub(crate) fn kill_each<'w, 'g, P: PhbPort + TableMemory>(
     platform: &P,
+    stake: &'w Stake,
     pes: &[PeId],
     wanted: KillScope,
     gate: impl Fn(PeId) -> Option<&'g KillGate>,
-) -> Result<Killed, (PeId, PhbError)> {
+) -> Result<Killed<'w>, (PeId, PhbError)> {
     // Whoever shares the kill of another thread has passed this before it looks
     // for one. So the kill itself needs no barrier for the stores of others.
     platform.barrier();
-    let mut result = Ok(Killed(()));
+    let mut result = Ok(Killed { stake });
     for &pe in pes {
         let killed = match gate(pe) {
             Some(gate) => kill_one(platform, pe, gate, wanted),
@@ -227,7 +262,7 @@ fn kill_one(
 /// A kill of all that `pe` remembers, even if one failed before. Drains the
 /// stores before it: those too that other threads made under a lock which this
 /// one has held since. The PE is trusted again only by [`KillGate::trust`].
-pub fn forced_kill<P: PhbPort + TableMemory>(
+pub(crate) fn forced_kill<P: PhbPort + TableMemory>(
     platform: &P,
     pe: PeId,
     gate: &KillGate,
@@ -240,23 +275,11 @@ pub fn forced_kill<P: PhbPort + TableMemory>(
 
 /// Freezes `pe` after a failure, and trusts it no more until it is thawed. If
 /// the freeze fails too, nothing is released either way: the pins stay.
-pub fn freeze(platform: &impl PhbPort, pe: PeId, gate: &KillGate) {
+pub(crate) fn freeze(platform: &impl PhbPort, pe: PeId, gate: &KillGate) {
     // Before: nobody relies on it. After: a thaw in between does not count.
     gate.distrust();
     let _ = platform.freeze(pe);
     gate.distrust();
-}
-
-/// Waits until the writes that each of `pes` has posted are in memory. Stops at
-/// the first that fails.
-pub fn land_each(
-    platform: &impl PhbPort,
-    pes: impl Iterator<Item = PeId>,
-) -> Result<Landed, (PeId, PhbError)> {
-    for pe in pes {
-        platform.push_writes(pe).map_err(|error| (pe, error))?;
-    }
-    Ok(Landed(()))
 }
 
 #[cfg(all(test, not(loom)))]
@@ -273,6 +296,14 @@ mod tests {
         let never = || -> Result<(), ()> { panic!("a kill was started") };
         assert!(matches!(gate.alone(never), Err(Untrusted::Other)));
         assert!(matches!(gate.pass(never), Err(Untrusted::Other)));
+    }
+
+    #[test]
+    fn a_proof_is_for_one_window_and_one_owner() {
+        let (mine, other) = (Stake::new(OwnerId(1)), Stake::new(OwnerId(1)));
+        let killed = Killed { stake: &mine };
+        assert!(killed.is_of(&mine) && !killed.is_of(&other));
+        assert!(killed.is_for(OwnerId(1)) && !killed.is_for(OwnerId(2)));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use loom::thread;
 use pinion::addr::{BusAddr, HostAddr};
 use pinion::dma::{DetachMode, DmaError, Engine, ErrorKind, Quota, Window, WindowConfig};
 use pinion::memory::ledger::{Gate, GateError, Holdings, Ledger, LedgerError, OwnerId};
-use pinion::seam::sync::Shared;
+use pinion::seam::sync::{Rank, Shared};
 use pinion::seam::{
     DmaTable, Interrupts, KillScope, KillStyle, PeId, PhbError, PhbPort, TableFrames, TableLimits,
     TableMemory, TveSelect,
@@ -510,7 +510,7 @@ fn the_last_detach_and_a_map_leave_all_or_nothing() {
 #[test]
 fn a_waiting_writer_comes_before_a_later_reader() {
     let _runs = explore(3, || {
-        let shared = Arc::new(Shared::<u32, Explored>::new(0));
+        let shared = Arc::new(Shared::<u32, Explored>::new(Rank::Regions, 0));
         let first = shared.read();
         let writer = {
             let shared = shared.clone();

@@ -94,16 +94,19 @@ impl<P: Platform> super::Engine<P> {
             .forced_kill(pe)
             .and_then(|_| self.platform.set_tve(pe, tve, Some(&table)));
         let Err(error) = enabled else { return Ok(()) };
-        let undone = self
+        let off = self
             .platform
             .set_tve(pe, tve, None)
             .and_then(|()| self.forced_kill(pe))
-            .is_ok()
-            && (!known.gate.has_failed() || self.recover_pe(pe).is_ok());
-        if undone {
-            self.forget_pe(window, pe, false);
+            .is_ok();
+        if off {
+            window.leave(pe);
+        }
+        if off && (!known.gate.has_failed() || self.recover_pe(pe).is_ok()) {
+            known.usage.lock().release(tve, false);
         } else {
             // The TVE may be on: the PE stays in the list, for a detach.
+            window.rejoin(pe);
             self.freeze(pe);
         }
         Err(DmaError::Attach { pe, error })
@@ -125,12 +128,23 @@ impl<P: Platform> super::Engine<P> {
         }
         Ok(())
     }
+}
 
-    /// `pe` uses the window no more: its TVE is off and its kill complete.
-    pub(super) fn forget_pe(&self, window: &Window<P>, pe: PeId, reset: bool) {
-        window.state.lock().pes.retain(|&mut other| other != pe);
-        if let Some(known) = self.pe(pe) {
-            known.usage.lock().release(window.range.tve(), reset);
+impl<P: Platform> Window<P> {
+    /// `pe` uses the window no more: its TVE is off and its kill complete. When
+    /// this returns, no operation kills it any more. For whoever controls the
+    /// window.
+    pub(super) fn leave(&self, pe: PeId) {
+        self.state.lock().pes.retain(|&mut other| other != pe);
+        self.outlast();
+    }
+
+    /// Takes back [`Window::leave`], if that was called.
+    pub(super) fn rejoin(&self, pe: PeId) {
+        let mut state = self.state.lock();
+        if !state.pes.contains(&pe) {
+            // It has had its place until now, and nobody else attaches.
+            let _ = state.pes.try_push(pe);
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::error::DmaError;
 use super::state::Phase;
 use super::window::{CHUNK, PeList, Window};
-use crate::kill::Killed;
+use crate::kill::{KillNumber, Killed};
 use crate::memory::ledger::RegionCounts;
 use crate::seam::sync::LockGuard;
 use crate::seam::{KillScope, PeId, PhbError, Platform};
@@ -44,6 +44,10 @@ impl<P: Platform> super::Engine<P> {
     /// pages released. On failure the PE is frozen and stays attached with all
     /// pins; the detach may be tried again. Only [`DmaError::NotZero`] is final:
     /// the PE is detached then, and the window takes nothing any more.
+    ///
+    /// It waits for the operations that run when the PE's TVE is off, as they will
+    /// kill it: if that fails late, the PE is frozen in the hands of whoever detaches
+    /// it, not of its next owner.
     pub fn detach(&self, window: &Window<P>, pe: PeId, mode: DetachMode) -> Result<(), DmaError> {
         let _control = window.control()?;
         if !window.state.lock().pes.contains(&pe) {
@@ -113,34 +117,40 @@ impl<P: Platform> super::Engine<P> {
 
     fn detach_pe(&self, window: &Window<P>, pe: PeId, mode: DetachMode) -> Result<(), DmaError> {
         let known = self.pe(pe).ok_or(DmaError::UnknownPe(pe))?;
-        let steps = || -> Result<bool, (DetachStep, PhbError)> {
+        let reset = mode == DetachMode::Reset;
+        let cut = || -> Result<KillNumber, (DetachStep, PhbError)> {
             let at = |step| move |error| (step, error);
-            if mode == DetachMode::Reset {
+            if reset {
                 self.bus_master_off(pe)?;
             }
             self.platform
                 .set_tve(pe, window.range.tve(), None)
                 .map_err(at(DetachStep::TveOff))?;
-            let number = self.forced_kill(pe).map_err(at(DetachStep::Kill))?;
-            let reset = mode == DetachMode::Reset || known.gate.has_failed();
-            if reset {
+            self.forced_kill(pe).map_err(at(DetachStep::Kill))
+        };
+        let clean = |number| -> Result<(), (DetachStep, PhbError)> {
+            if reset || known.gate.has_failed() {
                 self.platform
                     .reset_functions(pe)
-                    .map_err(at(DetachStep::Reset))?;
+                    .map_err(|error| (DetachStep::Reset, error))?;
                 self.thaw(pe, number)?;
             }
-            Ok(mode == DetachMode::Reset)
+            Ok(())
         };
-        let reset = steps().map_err(|(step, error)| {
+        let result = cut().and_then(|number| {
+            window.leave(pe);
+            clean(number).inspect_err(|_| window.rejoin(pe))
+        });
+        result.map_err(|(step, error)| {
             self.freeze(pe);
             DmaError::Detach { pe, step, error }
         })?;
-        self.forget_pe(window, pe, reset);
+        known.usage.lock().release(window.range.tve(), reset);
         Ok(())
     }
 
     /// Clears the table of a window that no PE uses and no operation is in.
-    fn tear_down(&self, window: &Window<P>) -> Result<Killed, DmaError> {
+    fn tear_down<'w>(&self, window: &'w Window<P>) -> Result<Killed<'w>, DmaError> {
         let memory = &self.platform;
         let range = window.range.all();
         let mut counts = RegionCounts::new();
@@ -149,7 +159,7 @@ impl<P: Platform> super::Engine<P> {
         debug_assert!(state.pes.is_empty(), "{:?}", state.pes);
         let pes = state.pes.clone();
         drop(state);
-        let killed = self.kill(&pes, KillScope::Pe)?;
+        let killed = self.kill(window, &pes, KillScope::Pe)?;
         drop(
             window.sweep(memory, range, window.state.lock(), |_, segment| {
                 let Some(at) = segment.leaf else { return };
@@ -232,7 +242,7 @@ impl<P: Platform> super::Engine<P> {
             .all(|&pe| self.pe(pe).is_some_and(|known| !known.gate.has_failed()))
         {
             window.quiesce();
-            if let Ok(killed) = self.kill(&pes, KillScope::Pe) {
+            if let Ok(killed) = self.kill(window, &pes, KillScope::Pe) {
                 self.release_stranded(window, &killed);
             }
         }

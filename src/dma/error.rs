@@ -1,8 +1,8 @@
 //! Why an operation did not happen, with the value that was wrong.
 
 use super::detach::DetachStep;
+use super::liobn::Liobn;
 use super::quota::QuotaError;
-use super::registry::Liobn;
 use crate::addr::{BusAddr, HostAddr};
 use crate::memory::ledger::{LedgerError, OwnerId, PinError};
 use crate::seam::{PeId, PhbError, TveSelect};

@@ -28,6 +28,17 @@ pub struct Mapping {
     pub access: Option<Access>,
 }
 
+/// What holds a page through one window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Holds {
+    /// Entries that lead to it, tombstones included.
+    pub entries: u64,
+    /// Whether that is all. If not, the window may hold it where no entry says so:
+    /// a remap has replaced the entry and its kill is not over, or has failed; or
+    /// operations have run meanwhile; or the window is being removed.
+    pub complete: bool,
+}
+
 /// What the tables of some windows say about one region.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Audit {
@@ -72,7 +83,13 @@ impl<P: Platform> super::Engine<P> {
     /// addresses, tombstones included; for none while the window is being removed
     /// or once it is gone. After a removal that failed, entries and their pins
     /// are there still. `visit` runs under the window's lock.
-    pub fn mappings(&self, window: &Window<P>, mut visit: impl FnMut(Mapping)) {
+    pub fn mappings(&self, window: &Window<P>, visit: impl FnMut(Mapping)) {
+        let _complete = self.look_through(window, visit);
+    }
+
+    /// As [`Engine::mappings`](super::Engine::mappings); returns whether these
+    /// were all pins of the window, from the first look to the last.
+    fn look_through(&self, window: &Window<P>, mut visit: impl FnMut(Mapping)) -> bool {
         let memory = &self.platform;
         let range = window.range();
         let state = window.state.lock();
@@ -80,11 +97,13 @@ impl<P: Platform> super::Engine<P> {
             Phase::Open => {}
             // A removal has failed, and the next one has not begun.
             Phase::Closing if !state.controlled => {}
-            Phase::Closing | Phase::Removed | Phase::Corrupt { .. } => return,
+            Phase::Removed => return true,
+            Phase::Closing | Phase::Corrupt { .. } => return false,
         }
         // A removal waits until the last level has been looked at.
         let _busy = window.enter();
-        drop(window.sweep(memory, range.all(), state, |_, segment| {
+        let before = window.activity();
+        let state = window.sweep(memory, range.all(), state, |_, segment| {
             let Some(at) = segment.leaf else { return };
             for offset in 0..segment.pages {
                 let bits = memory.load(at.table, at.index + offset as usize);
@@ -103,22 +122,26 @@ impl<P: Platform> super::Engine<P> {
                     }),
                 }
             }
-        }));
+        });
+        // Nobody else was in the window, so nobody holds what it replaced; and
+        // no failed kill has left anything.
+        let now = window.activity();
+        now == before && now.0 == 1 && state.stranded.is_empty()
     }
 
-    /// How many mappings of the window hold the page of `1 << shift` bytes at
-    /// `host`.
-    pub fn pins_of(&self, window: &Window<P>, host: HostAddr, shift: u32) -> u64 {
+    /// How the window holds the page of `1 << shift` bytes at `host`. That nothing
+    /// holds it is certain only if the answer is complete.
+    pub fn pins_of(&self, window: &Window<P>, host: HostAddr, shift: u32) -> Holds {
         let page = window.page_shift();
-        let mut pins = 0;
-        self.mappings(window, |mapping| {
+        let mut entries = 0;
+        let complete = self.look_through(window, |mapping| {
             let (start, end) = (
                 mapping.host.get(),
                 mapping.host.get().saturating_add(1 << page),
             );
-            pins += u64::from(start < host.get().saturating_add(1 << shift) && host.get() < end);
+            entries += u64::from(start < host.get().saturating_add(1 << shift) && host.get() < end);
         });
-        pins
+        Holds { entries, complete }
     }
 
     /// Compares the pins of each region with the entries of `windows`, which

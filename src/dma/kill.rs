@@ -2,10 +2,10 @@
 
 use super::detach::DetachStep;
 use super::error::DmaError;
-use super::window::PeList;
+use super::window::{PeList, Window};
 use crate::kill::{self, KillGate, KillNumber, Killed};
 use crate::memory::ledger::OwnerId;
-use crate::seam::sync::Lock;
+use crate::seam::sync::{Lock, Rank};
 use crate::seam::{Interrupts, KillScope, PeId, PhbError, Platform};
 
 /// What the engine knows of one PE.
@@ -26,16 +26,21 @@ impl<I: Interrupts> Pe<I> {
     pub(super) fn new() -> Self {
         Self {
             gate: KillGate::new(),
-            usage: Lock::new(Usage::default()),
+            usage: Lock::new(Rank::Usage, Usage::default()),
         }
     }
 }
 
 impl<P: Platform> super::Engine<P> {
-    /// One kill of each of `pes`; see [`kill::kill_each`].
+    /// One kill of each of `pes`, all that use `window`; see [`kill::kill_each`].
     #[inline]
-    pub(super) fn kill(&self, pes: &PeList, pages: KillScope) -> Result<Killed, DmaError> {
-        kill::kill_each(&self.platform, pes, pages, |pe| {
+    pub(super) fn kill<'w>(
+        &self,
+        window: &'w Window<P>,
+        pes: &PeList,
+        pages: KillScope,
+    ) -> Result<Killed<'w>, DmaError> {
+        kill::kill_each(&self.platform, &window.stake, pes, pages, |pe| {
             self.pe(pe).map(|known| &known.gate)
         })
         .map_err(|(pe, error)| DmaError::Kill { pe, error })

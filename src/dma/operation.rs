@@ -29,6 +29,8 @@ pub(super) struct Operation<'w, P: Platform> {
     relinks: bool,
     // Its kill has to cover indirect entries, of its own or of others.
     kills_levels: bool,
+    // `pes` are those that may remember what the entries were.
+    sealed: bool,
     settled: bool,
     // Dropped last.
     _in_flight: InFlight<'w>,
@@ -75,6 +77,7 @@ impl<'w, P: Platform> Operation<'w, P> {
             linked: false,
             relinks: false,
             kills_levels: false,
+            sealed: false,
             settled: false,
             _in_flight: in_flight,
         }
@@ -85,6 +88,7 @@ impl<'w, P: Platform> Operation<'w, P> {
     #[inline]
     pub(super) fn seal(&mut self, state: &mut State) {
         self.pes.clone_from(&state.pes);
+        self.sealed = true;
         core::mem::swap(&mut self.retired, &mut state.retired);
         self.relinks = self.linked || !self.retired.is_empty();
         state.relinking += u32::from(self.relinks);
@@ -115,7 +119,12 @@ impl<'w, P: Platform> Operation<'w, P> {
         mut replaced: Option<&mut RegionCounts>,
         release: impl FnOnce(&mut Self, &Killed),
     ) -> Result<(), DmaError> {
-        match self.engine.kill(&self.pes, self.scope()) {
+        if !self.sealed {
+            debug_assert!(false, "a kill for nobody knows whom");
+            self.strand(None, replaced.take());
+            return Err(DmaError::WindowClosing);
+        }
+        match self.engine.kill(self.window, &self.pes, self.scope()) {
             Ok(killed) => {
                 if self.relinks {
                     self.window.state.lock().relinking -= 1;

@@ -2,9 +2,8 @@
 
 use super::error::DmaError;
 use crate::addr::HostAddr;
-use crate::kill::{Landed, land_each};
 use crate::memory::ledger::{Holdings, OwnerId};
-use crate::seam::Platform;
+use crate::seam::{PeId, PhbError, Platform};
 
 impl<P: Platform> super::Engine<P> {
     /// Makes the region at `start` ready for another owner: the region is closed
@@ -17,19 +16,30 @@ impl<P: Platform> super::Engine<P> {
     /// [`DetachMode::Reset`](super::DetachMode::Reset) first.
     pub fn quiet(&self, holdings: &Holdings<P>, start: HostAddr) -> Result<(), DmaError> {
         if let Some(region) = holdings.begin_quieting(start)? {
-            let landed = self.land_writes(region.owner())?;
-            region.end(&landed);
+            let pes = self.pes_of(region.owner());
+            region.land(&self.platform, pes).map_err(not_landed)?;
         }
         Ok(())
     }
 
     /// Waits until the writes that the devices of `owner` have posted before are
     /// in memory: before somebody reads what they wrote.
-    pub fn land_writes(&self, owner: OwnerId) -> Result<Landed, DmaError> {
-        let pes = self
-            .each_pe()
-            .filter(|(_, known)| known.usage.lock().owner == Some(owner))
-            .map(|(pe, _)| pe);
-        land_each(&self.platform, pes).map_err(|(pe, error)| DmaError::Push { pe, error })
+    pub fn land_writes(&self, owner: OwnerId) -> Result<(), DmaError> {
+        for pe in self.pes_of(owner) {
+            let pushed = self.platform.push_writes(pe);
+            pushed.map_err(|error| not_landed((pe, error)))?;
+        }
+        Ok(())
     }
+
+    /// The PEs whose functions may be doing DMA for `owner`.
+    fn pes_of(&self, owner: OwnerId) -> impl Iterator<Item = PeId> {
+        self.each_pe()
+            .filter(move |(_, known)| known.usage.lock().owner == Some(owner))
+            .map(|(pe, _)| pe)
+    }
+}
+
+fn not_landed((pe, error): (PeId, PhbError)) -> DmaError {
+    DmaError::Push { pe, error }
 }

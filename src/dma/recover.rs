@@ -35,7 +35,7 @@ impl<P: Platform> super::Engine<P> {
                     .map_err(|(step, error)| DmaError::Detach { pe, step, error })?;
             }
         }
-        let killed = self.kill(&pes, KillScope::Pe)?;
+        let killed = self.kill(window, &pes, KillScope::Pe)?;
         self.release_stranded(window, &killed);
         Ok(())
     }
@@ -55,6 +55,9 @@ impl<P: Platform> super::Engine<P> {
     /// them; no operation is in the window. Levels that become empty only now
     /// wait for the next kill.
     pub(super) fn release_stranded(&self, window: &Window<P>, killed: &Killed) {
+        if !window.believes(killed) {
+            return;
+        }
         let memory = &self.platform;
         let mut state = window.state.lock();
         let stamps = state.stamps.burnt();

@@ -72,12 +72,17 @@ impl<P: Platform> Drop for Reserve<'_, P> {
 
 impl<P: Platform> super::Engine<P> {
     /// Frees tables that were in the tree, for a completed kill.
-    pub(super) fn free_retired(&self, window: &Window<P>, tables: &mut Tables, _killed: &Killed) {
-        self.free_spare(window, tables);
+    pub(super) fn free_retired(&self, window: &Window<P>, tables: &mut Tables, killed: &Killed) {
+        if window.believes(killed) {
+            self.free_spare(window, tables);
+        }
     }
 
     /// Frees the root of a window that no PE uses any more, and which is empty.
-    pub(super) fn free_root(&self, window: &Window<P>, root: HostAddr, _killed: &Killed) {
+    pub(super) fn free_root(&self, window: &Window<P>, root: HostAddr, killed: &Killed) {
+        if !window.believes(killed) {
+            return;
+        }
         let shift = window.range.shape().frame_shift(0);
         self.free_table(&window.quota, root, shift);
     }

@@ -168,7 +168,9 @@ pub(super) fn exhume<P: Platform>(
     owned: impl Fn(u64) -> bool,
 ) {
     let Some(at) = segment.leaf else { return };
-    let mut releaser = window.holdings.releaser(window.page_shift(), killed);
+    let Some(mut releaser) = window.holdings.releaser(window.page_shift(), killed) else {
+        return;
+    };
     let freed = leaf::exhume(
         memory,
         at.table,

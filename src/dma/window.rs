@@ -8,8 +8,9 @@ use super::error::DmaError;
 use super::quota::Quota;
 use super::state::State;
 use crate::addr::{BusAddr, HostAddr};
+use crate::kill::{Killed, Stake};
 use crate::memory::ledger::{Holdings, OwnerId, Pins};
-use crate::seam::sync::{AtomicU32, Lock, LockGuard, Ordering, relax};
+use crate::seam::sync::{AtomicU32, AtomicU64, Lock, LockGuard, Ordering, Rank, relax};
 use crate::seam::{DmaTable, PeId, Platform};
 use crate::tce::segments::Segment;
 use crate::tce::{Access, PageSizes, SlotRange, TableShape, Tce, Tree, WindowRange};
@@ -52,8 +53,14 @@ pub struct Window<P: Platform> {
     pub(super) holdings: Arc<Holdings<P>>,
     pub(super) quota: Arc<Quota>,
     pub(super) state: Lock<State, P>,
-    // Operations between their first store and their last release.
-    in_flight: AtomicU32,
+    // What its kills are for.
+    pub(super) stake: Stake,
+    // Operations between their first store and their last release: those that
+    // began in an even turn, and in an odd one.
+    // The low half counts them, the high half those that ever began.
+    in_flight: [AtomicU64; 2],
+    // Changes under the lock, by who controls the window.
+    turn: AtomicU32,
 }
 
 impl<P: Platform> Window<P> {
@@ -70,6 +77,13 @@ impl<P: Platform> Window<P> {
     /// The regions that it may map.
     pub fn holdings(&self) -> &Arc<Holdings<P>> {
         &self.holdings
+    }
+
+    /// Whether `killed` is of this window. No other frees a table of it.
+    pub(super) fn believes(&self, killed: &Killed) -> bool {
+        let mine = killed.is_of(&self.stake);
+        debug_assert!(mine, "released for a kill of another window");
+        mine
     }
 
     /// The table as a PHB is told of it.
@@ -138,10 +152,9 @@ impl<P: Platform> Window<P> {
     /// the lock, when the phase admits it.
     #[inline]
     pub(super) fn enter(&self) -> InFlight<'_> {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight {
-            count: &self.in_flight,
-        }
+        let count = self.in_flight(self.turn.load(Ordering::Relaxed));
+        count.fetch_add(BEGUN + 1, Ordering::Relaxed);
+        InFlight { count }
     }
 
     /// Claims the window for attach, detach, recovery or removal.
@@ -155,15 +168,45 @@ impl<P: Platform> Window<P> {
         Ok(Control { window: self })
     }
 
+    #[inline]
+    fn in_flight(&self, turn: u32) -> &AtomicU64 {
+        let [even, odd] = &self.in_flight;
+        if turn & 1 == 0 { even } else { odd }
+    }
+
     /// Waits until no operation runs. New ones are refused already; those that
     /// run end by themselves, as a kill has a time-out.
     pub(super) fn quiesce(&self) {
-        while self.in_flight.load(Ordering::Acquire) != 0 {
-            relax();
+        for count in &self.in_flight {
+            wait_for_none(count);
         }
         // What they stored under the lock is this thread's to drain, too: the
         // model does not see that the count says so already.
         drop(self.state.lock());
+    }
+
+    /// Waits until the operations that run now are over; others may begin
+    /// meanwhile. For whoever controls the window.
+    pub(super) fn outlast(&self) {
+        let turn = {
+            let _state = self.state.lock();
+            self.turn.fetch_add(1, Ordering::Relaxed)
+        };
+        // None of the turn before is left: it was waited for, here or by the
+        // last who came here.
+        wait_for_none(self.in_flight(turn));
+    }
+
+    /// How many threads are in the table, and a number that changes when another
+    /// comes. Under the lock.
+    pub(super) fn activity(&self) -> (u64, u64) {
+        let (mut running, mut begun) = (0u64, 0u64);
+        for count in &self.in_flight {
+            let word = count.load(Ordering::Relaxed);
+            running = running.wrapping_add(word % BEGUN);
+            begun = begun.wrapping_add(word / BEGUN);
+        }
+        (running, begun)
     }
 
     /// Calls `visit` for each segment of `range`, holes included, under the
@@ -208,9 +251,18 @@ impl<P: Platform> Window<P> {
     }
 }
 
+/// One that began, in [`Window`]'s count of operations.
+const BEGUN: u64 = 1 << 32;
+
+fn wait_for_none(count: &AtomicU64) {
+    while !count.load(Ordering::Acquire).is_multiple_of(BEGUN) {
+        relax();
+    }
+}
+
 /// A thread is in the window: its table stays. Made under the window's lock.
 pub(super) struct InFlight<'w> {
-    count: &'w AtomicU32,
+    count: &'w AtomicU64,
 }
 
 impl Drop for InFlight<'_> {
@@ -251,12 +303,14 @@ impl<P: Platform> super::Engine<P> {
         let root = self.new_table(&quota, config.shape.frame_shift(0))?;
         self.platform.barrier();
         Ok(Arc::new(Window {
+            stake: Stake::new(holdings.owner()),
             range,
             limit: config.limit,
             holdings,
             quota,
-            state: Lock::new(State::new(Tree::new(root, config.shape))),
-            in_flight: AtomicU32::new(0),
+            state: Lock::new(Rank::Window, State::new(Tree::new(root, config.shape))),
+            in_flight: [AtomicU64::new(0), AtomicU64::new(0)],
+            turn: AtomicU32::new(0),
         }))
     }
 

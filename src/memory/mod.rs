@@ -6,3 +6,4 @@ pub mod frames;
 pub mod ledger;
 pub mod radix;
 pub mod ranges;
+pub mod sorted;

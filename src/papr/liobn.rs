@@ -2,7 +2,7 @@
 
 use crate::dma::{DmaError, Liobn, Window};
 use crate::seam::Platform;
-use crate::seam::sync::Shared;
+use crate::seam::sync::{Rank, Shared};
 use alloc::sync::Arc;
 
 /// Most windows of a partition.
@@ -21,7 +21,7 @@ pub struct Liobns<P: Platform> {
 impl<P: Platform> Default for Liobns<P> {
     fn default() -> Self {
         Self {
-            slots: Shared::new([const { None }; MAX_WINDOWS as usize]),
+            slots: Shared::new(Rank::Names, [const { None }; MAX_WINDOWS as usize]),
         }
     }
 }

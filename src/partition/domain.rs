@@ -11,7 +11,7 @@ use super::life::Life;
 use super::memory::{Blocks, Memory, MemoryError};
 use crate::dma::{DetachMode, DmaError, Engine, Quota, Window, WindowConfig};
 use crate::memory::ledger::{Ledger, OwnerId};
-use crate::seam::sync::Lock;
+use crate::seam::sync::{Lock, Rank};
 use crate::seam::{PeId, Platform};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -106,7 +106,7 @@ impl<P: Platform> Domain<P> {
             memory: Memory::allocate(blocks, ledger, owner, grant.memory, chip)?,
             quota: Arc::new(Quota::new(grant.dma_limit)),
             // No allocation under the lock.
-            devices: Lock::new(Vec::with_capacity(MAX_PES)),
+            devices: Lock::new(Rank::Names, Vec::with_capacity(MAX_PES)),
         })
     }
 

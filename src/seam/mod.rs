@@ -4,10 +4,12 @@
 //! models in `sim`. All dispatch is static.
 #![forbid(unsafe_code)]
 
+mod owner;
 mod phb;
 pub mod sync;
 mod table;
 
+pub use owner::OwnerId;
 pub use phb::{DmaTable, KillScope, KillStyle, PeId, PhbError, PhbPort, TableLimits, TveSelect};
 pub use table::{TableFrames, TableMemory};
 

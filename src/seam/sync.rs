@@ -41,6 +41,95 @@ pub fn relax() {
     loom::thread::yield_now();
 }
 
+/// The order of the engine's locks: a thread that holds one may take only those
+/// of a later rank, and none of the same. On a PC, with assertions on, an
+/// inversion panics before it can wait; the image has no trace of this.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Rank {
+    /// A partition's windows, by name or by PE.
+    Names,
+    /// A window's table and list of PEs.
+    Window,
+    /// Who owns what, machine-wide.
+    Books,
+    /// The regions of one owner.
+    Regions,
+    /// Whose a PE is.
+    Usage,
+}
+
+#[cfg(all(debug_assertions, not(target_os = "none")))]
+mod ranked {
+    use super::Rank;
+    use core::cell::Cell;
+
+    #[cfg(not(loom))]
+    std::thread_local! {
+        // A bit for each rank that this thread holds.
+        static HELD: Cell<u32> = const { Cell::new(0) };
+    }
+    #[cfg(loom)]
+    loom::thread_local! {
+        static HELD: Cell<u32> = Cell::new(0);
+    }
+
+    /// The rank that a lock keeps.
+    pub(super) struct Kept(Rank);
+
+    impl Kept {
+        pub(super) fn new(rank: Rank) -> Self {
+            Self(rank)
+        }
+    }
+
+    /// A lock of this rank is held, or waited for, while this lives.
+    pub(super) struct Ranked(Rank);
+
+    impl Ranked {
+        pub(super) fn new(&Kept(rank): &Kept) -> Self {
+            HELD.with(|held| {
+                let others = held.get();
+                assert!(
+                    others >> rank as u32 == 0,
+                    "a lock of rank {rank:?} is taken when ranks {others:#b} are held"
+                );
+                held.set(others | 1 << rank as u32);
+            });
+            Self(rank)
+        }
+    }
+
+    impl Drop for Ranked {
+        fn drop(&mut self) {
+            HELD.with(|held| held.set(held.get() & !(1 << self.0 as u32)));
+        }
+    }
+}
+
+#[cfg(not(all(debug_assertions, not(target_os = "none"))))]
+mod ranked {
+    /// Nothing is kept, nothing is checked.
+    pub(super) struct Kept;
+
+    impl Kept {
+        #[inline]
+        pub(super) fn new(_rank: super::Rank) -> Self {
+            Self
+        }
+    }
+
+    pub(super) struct Ranked;
+
+    impl Ranked {
+        #[inline]
+        pub(super) fn new(_kept: &Kept) -> Self {
+            Self
+        }
+    }
+}
+
+use ranked::{Kept, Ranked};
+
 /// Interrupts stay masked while this lives.
 struct Masked<I: Interrupts> {
     state: u64,
@@ -67,6 +156,7 @@ impl<I: Interrupts> Drop for Masked<I> {
 
 /// A fair spin lock that is held with interrupts off.
 pub struct Lock<T, I> {
+    rank: Kept,
     inner: RawMutex<T>,
     _interrupts: PhantomData<fn() -> I>,
 }
@@ -75,13 +165,15 @@ pub struct Lock<T, I> {
 // Fields drop in order: the lock is open before interrupts are on.
 pub struct LockGuard<'a, T, I: Interrupts> {
     inner: RawMutexGuard<'a, T>,
+    _ranked: Ranked,
     _masked: Masked<I>,
 }
 
 impl<T, I: Interrupts> Lock<T, I> {
     /// An open lock around `value`.
-    pub fn new(value: T) -> Self {
+    pub fn new(rank: Rank, value: T) -> Self {
         Self {
+            rank: Kept::new(rank),
             inner: RawMutex::new(value),
             _interrupts: PhantomData,
         }
@@ -91,6 +183,7 @@ impl<T, I: Interrupts> Lock<T, I> {
     #[inline]
     pub fn lock(&self) -> LockGuard<'_, T, I> {
         let masked = Masked::new();
+        let ranked = Ranked::new(&self.rank);
         #[cfg(not(loom))]
         let inner = self.inner.lock();
         #[cfg(loom)]
@@ -100,6 +193,7 @@ impl<T, I: Interrupts> Lock<T, I> {
             .unwrap_or_else(|poison| poison.into_inner());
         LockGuard {
             inner,
+            _ranked: ranked,
             _masked: masked,
         }
     }
@@ -129,6 +223,7 @@ pub struct Shared<T, I> {
     // Writers that wait or are inside. The inner lock alone would let readers
     // pass a waiting writer, again and again.
     writers: AtomicU32,
+    rank: Kept,
     inner: RawRwLock<T>,
     _interrupts: PhantomData<fn() -> I>,
 }
@@ -136,6 +231,7 @@ pub struct Shared<T, I> {
 /// Read access to what a [`Shared`] protects.
 pub struct ReadGuard<'a, T, I: Interrupts> {
     inner: RawReadGuard<'a, T>,
+    _ranked: Ranked,
     _masked: Masked<I>,
 }
 
@@ -143,6 +239,7 @@ pub struct ReadGuard<'a, T, I: Interrupts> {
 pub struct WriteGuard<'a, T, I: Interrupts> {
     inner: RawWriteGuard<'a, T>,
     _announced: Announced<'a>,
+    _ranked: Ranked,
     _masked: Masked<I>,
 }
 
@@ -164,9 +261,10 @@ impl Drop for Announced<'_> {
 
 impl<T, I: Interrupts> Shared<T, I> {
     /// An open lock around `value`.
-    pub fn new(value: T) -> Self {
+    pub fn new(rank: Rank, value: T) -> Self {
         Self {
             writers: AtomicU32::new(0),
+            rank: Kept::new(rank),
             inner: RawRwLock::new(value),
             _interrupts: PhantomData,
         }
@@ -183,6 +281,7 @@ impl<T, I: Interrupts> Shared<T, I> {
     #[inline]
     pub fn read(&self) -> ReadGuard<'_, T, I> {
         let masked = Masked::new();
+        let ranked = Ranked::new(&self.rank);
         while self.has_writer() {
             relax();
         }
@@ -195,6 +294,7 @@ impl<T, I: Interrupts> Shared<T, I> {
             .unwrap_or_else(|poison| poison.into_inner());
         ReadGuard {
             inner,
+            _ranked: ranked,
             _masked: masked,
         }
     }
@@ -203,6 +303,7 @@ impl<T, I: Interrupts> Shared<T, I> {
     #[inline]
     pub fn write(&self) -> WriteGuard<'_, T, I> {
         let masked = Masked::new();
+        let ranked = Ranked::new(&self.rank);
         let announced = Announced::new(&self.writers);
         #[cfg(not(loom))]
         let inner = self.inner.write();
@@ -214,6 +315,7 @@ impl<T, I: Interrupts> Shared<T, I> {
         WriteGuard {
             inner,
             _announced: announced,
+            _ranked: ranked,
             _masked: masked,
         }
     }
@@ -256,9 +358,37 @@ mod tests {
         fn restore(_state: u64) {}
     }
 
+    /// The panic comes before the wait: two threads that take two locks in both
+    /// orders would wait for each other only if they met.
+    #[test]
+    fn a_lock_out_of_order_is_noticed() {
+        let window = Lock::<_, Unmasked>::new(Rank::Window, 0);
+        let other = Lock::<_, Unmasked>::new(Rank::Window, 0);
+        let books = Lock::<_, Unmasked>::new(Rank::Books, 0);
+        let regions = Shared::<_, Unmasked>::new(Rank::Regions, 0);
+        let noticed = |take: &dyn Fn()| {
+            let result = std::panic::catch_unwind(core::panic::AssertUnwindSafe(take));
+            result.is_err()
+        };
+        {
+            let _window = window.lock();
+            assert!(noticed(&|| drop(other.lock())), "two of one rank");
+            let read = regions.read();
+            assert!(noticed(&|| drop(books.lock())));
+            assert!(noticed(&|| drop(regions.read())), "a second look");
+            assert!(noticed(&|| drop(regions.write())));
+            drop(read);
+            // What panicked has left nothing behind.
+            assert!(!noticed(&|| drop(books.lock())));
+            assert!(!noticed(&|| drop(regions.write())));
+        }
+        let _write = regions.write();
+        assert!(noticed(&|| drop(window.lock())));
+    }
+
     #[test]
     fn a_reader_that_comes_later_lets_a_waiting_writer_pass() {
-        let shared = Shared::<_, Unmasked>::new(0);
+        let shared = Shared::<_, Unmasked>::new(Rank::Regions, 0);
         let order = Mutex::new(std::vec::Vec::new());
         std::thread::scope(|scope| {
             let first = shared.read();

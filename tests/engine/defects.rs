@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use pinion::dma::{DetachMode, DmaError, ErrorKind, Window};
-use pinion::kill::land_each;
 use pinion::seam::{PhbError, TveSelect};
 use pinion::sim::{DmaFault, Failure, Machine, PhbKind, Step};
 use pinion::tce::{Access, PageShift, TableShape, Tce};
@@ -64,13 +63,13 @@ fn f2_no_frame_is_released_before_its_kill() {
     let start = rig.host(0x1000);
     rig.ledger.close(&party.holdings, start).unwrap();
     // The ledger is asked at each step: what it gives away is no more reachable.
-    let (ledger, holdings) = (Arc::new(rig.ledger), party.holdings.clone());
-    rig.engine.platform().set_hook(move |machine, step| {
+    let (ledger, holdings) = (rig.ledger.clone(), party.holdings.clone());
+    let engine = Arc::new(rig.engine);
+    let within = engine.clone();
+    engine.platform().set_hook(move |machine, step| {
         // Stores come with the regions' lock held.
         if step != Step::Store {
-            if let Ok(Some(region)) = holdings.begin_quieting(start) {
-                region.end(&land_each(machine, [pe(0)].into_iter()).unwrap());
-            }
+            let _ = within.quiet(&holdings, start);
             if ledger.reclaim(&holdings, start).is_ok() {
                 machine.set_owner(start, 1024 << 12, None);
             }
@@ -79,12 +78,12 @@ fn f2_no_frame_is_released_before_its_kill() {
             let _ = machine.probe(0, 0, pinion::addr::BusAddr::new(page << 12), true);
         }
     });
-    rig.engine
+    engine
         .unmap(&window, pinion::addr::BusAddr::new(0), 1 << 14)
         .unwrap();
-    rig.engine.flush(&window).unwrap();
-    rig.engine.platform().clear_hook();
-    assert_eq!(rig.engine.platform().violations(), []);
+    engine.flush(&window).unwrap();
+    engine.platform().clear_hook();
+    assert_eq!(engine.platform().violations(), []);
     assert_eq!(party.holdings.region(0), None, "the region was given away");
 }
 

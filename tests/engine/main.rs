@@ -9,6 +9,7 @@ mod faults;
 mod features;
 mod guarantees;
 mod inspect;
+mod leaving;
 mod levels;
 mod mutants_kills;
 mod mutants_ledger;

@@ -112,8 +112,9 @@ impl World {
             scopes: Mutex::default(),
         };
         let engine = Engine::new(watched, &[2]);
-        let holdings = Ledger::new().add_owner(OwnerId(1)).unwrap();
-        Ledger::new()
+        let ledger = Ledger::new();
+        let holdings = ledger.add_owner(OwnerId(1)).unwrap();
+        ledger
             .grant(&holdings, HostAddr::new(HOST), 4096 << 12, 12)
             .unwrap();
         let config = WindowConfig {

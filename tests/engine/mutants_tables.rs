@@ -136,16 +136,21 @@ fn the_pins_of_a_page_are_found_by_its_address() {
             .map(&window, rig.bus(bus), rig.host(host), 1, Access::Read)
             .unwrap();
     }
-    let pins = |page, shift| rig.engine.pins_of(&window, rig.host(page), shift);
+    let pins_at = |host, shift| {
+        let holds = rig.engine.pins_of(&window, host, shift);
+        assert!(holds.complete);
+        holds.entries
+    };
+    let pins = |page, shift| pins_at(rig.host(page), shift);
     assert_eq!(
         [0x101, 0x102, 0x103, 0x104, 0x105, 0x106].map(|page| pins(page, 16)),
         [0, 2, 1, 0, 1, 0]
     );
     // Pages smaller and larger than the window's.
     let at = |offset: u64| HostAddr::new(0x105_0000 - 0x1_0000 + offset);
-    assert_eq!(rig.engine.pins_of(&window, at(0x1_f000), 12), 1);
-    assert_eq!(rig.engine.pins_of(&window, at(0x2_0000), 12), 0);
-    assert_eq!(rig.engine.pins_of(&window, at(0xf000), 12), 0);
+    assert_eq!(pins_at(at(0x1_f000), 12), 1);
+    assert_eq!(pins_at(at(0x2_0000), 12), 0);
+    assert_eq!(pins_at(at(0xf000), 12), 0);
     assert_eq!(pins(0x102, 17), 3);
     assert_eq!(pins(0x100, 24), 4);
 }

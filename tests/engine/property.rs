@@ -396,8 +396,7 @@ impl World {
             }
             Op::TakeDirty { region } => {
                 let (owner, _) = self.regions[region as usize];
-                let _landed = self
-                    .rig
+                self.rig
                     .engine
                     .land_writes(self.parties[owner].owner)
                     .unwrap();

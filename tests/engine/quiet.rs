@@ -72,7 +72,7 @@ fn the_model_sees_a_write_that_lands_in_foreign_memory() {
     let other = rig.party(2);
     rig.machine()
         .set_owner(rig.host(0x1000), 16 << 12, Some(other.owner));
-    let _landed = rig.engine.land_writes(party.owner).unwrap();
+    rig.engine.land_writes(party.owner).unwrap();
     assert!(
         matches!(
             rig.machine().violations()[..],
@@ -133,7 +133,7 @@ fn a_pe_is_asked_until_it_was_reset() {
     // After a reset there is nobody to ask.
     rig.engine.release_pe(pe(0)).unwrap();
     rig.machine().fail(None);
-    let _landed = rig.engine.land_writes(party.owner).unwrap();
+    rig.engine.land_writes(party.owner).unwrap();
     assert_eq!(rig.machine().fallible_calls(), 0);
 }
 

@@ -12,7 +12,7 @@ use pinion::tce::{PageShift, PageSizes, TableShape};
 /// The engine over the model, and who owns what.
 pub struct Rig {
     pub engine: Engine<Machine>,
-    pub ledger: Ledger<Machine>,
+    pub ledger: Arc<Ledger<Machine>>,
     pub page: PageShift,
 }
 
@@ -49,7 +49,7 @@ impl Rig {
         machine.post_writes(3);
         Self {
             engine: Engine::new(machine, &[16]),
-            ledger: Ledger::new(),
+            ledger: Arc::new(Ledger::new()),
             page,
         }
     }

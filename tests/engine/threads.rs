@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pinion::dma::{DetachMode, DmaError, ErrorKind, Liobn, Registry};
-use pinion::sim::{PhbKind, Rng, Step};
+use pinion::dma::{DetachMode, DmaError, ErrorKind};
+use pinion::papr::liobn::Liobns;
+use pinion::sim::{Machine, PhbKind, Rng, Step};
 use pinion::tce::{Access, PageShift, Tce};
 
 use super::support::{Rig, pe};
@@ -75,21 +76,20 @@ fn a_window_is_removed_while_threads_use_it() {
         let rig = Rig::new(PhbKind::Phb4, PageShift::K64, round);
         let party = rig.party(1);
         rig.grant(&party, 0x1000, 64);
-        let registry = Registry::default();
-        let liobn = Liobn(0x8000_0001);
+        let names = Liobns::default();
+        let liobn = Liobns::<Machine>::of_slot(1).unwrap();
         let window = rig.window(&party, 0, 4096, 2);
         rig.plug(&party, &window, 0);
-        registry.insert(liobn, window).unwrap();
+        names.insert(liobn, window).unwrap();
         let started = AtomicBool::new(false);
         std::thread::scope(|scope| {
             for thread in 0..2 {
-                let (rig, registry, started) = (&rig, &registry, &started);
+                let (rig, names, started) = (&rig, &names, &started);
                 scope.spawn(move || {
                     let mut rng = Rng::new(round * 2 + thread);
                     loop {
-                        let window = match registry.find(liobn) {
-                            Ok(window) => window,
-                            Err(error) => return assert_eq!(error, DmaError::UnknownLiobn(liobn)),
+                        let Some(window) = names.find(liobn) else {
+                            return;
                         };
                         let (page, host) =
                             (rig.bus(rng.below(4000)), rig.host(0x1000 + rng.below(32)));
@@ -108,7 +108,7 @@ fn a_window_is_removed_while_threads_use_it() {
             while !started.load(Ordering::Relaxed) {
                 std::hint::spin_loop();
             }
-            let window = registry.forget(liobn).unwrap();
+            let window = names.forget(liobn).unwrap();
             rig.engine.remove(&window, DetachMode::Reset).unwrap();
         });
         assert_eq!(rig.machine().violations(), []);

@@ -56,7 +56,7 @@ impl Guest {
         machine.post_writes(3);
         let rig = Rig {
             engine: Engine::new(machine, &[16]),
-            ledger: Ledger::new(),
+            ledger: Ledger::new().into(),
             page: PageShift::M16,
         };
         let party = rig.party_with_quota(1, quota);

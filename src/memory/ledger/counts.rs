@@ -96,10 +96,12 @@ impl RegionCounts {
     }
 
     /// Removes all pins from the regions of `holdings`: of pages that entries
-    /// stood for.
+    /// stood for. They stay if the kill was for another owner.
     #[inline]
-    pub fn release<I: Interrupts>(&mut self, holdings: &Holdings<I>, _killed: &Killed) {
-        self.remove_from(holdings);
+    pub fn release<I: Interrupts>(&mut self, holdings: &Holdings<I>, killed: &Killed) {
+        if holdings.believes(killed) {
+            self.remove_from(holdings);
+        }
     }
 
     /// As [`RegionCounts::release`], of pages that no entry has stood for.

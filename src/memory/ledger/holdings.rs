@@ -11,7 +11,7 @@ use super::{LedgerError, OwnerId, REGIONS_PER_OWNER};
 use crate::addr::HostAddr;
 use crate::kill::Killed;
 use crate::seam::Interrupts;
-use crate::seam::sync::{AtomicU64, Ordering, Shared};
+use crate::seam::sync::{AtomicU64, Ordering, Rank, Shared};
 
 /// One owner's regions, sorted by address.
 ///
@@ -23,6 +23,8 @@ pub struct Holdings<I: Interrupts> {
     // Operations that marked pages before their kill: a device may write them
     // after the mark, so no mark is taken away until they are over.
     replacing: AtomicU64,
+    // Regions on their way here, which have their room. Under the books' lock.
+    arriving: AtomicU64,
 }
 
 /// Why pages were not pinned.
@@ -98,8 +100,9 @@ impl<I: Interrupts> Holdings<I> {
         Self {
             owner,
             // No allocation under the lock later.
-            regions: Shared::new(Vec::with_capacity(REGIONS_PER_OWNER)),
+            regions: Shared::new(Rank::Regions, Vec::with_capacity(REGIONS_PER_OWNER)),
             replacing: AtomicU64::new(0),
+            arriving: AtomicU64::new(0),
         }
     }
 
@@ -166,10 +169,20 @@ impl<I: Interrupts> Holdings<I> {
         }
     }
 
+    /// Whether `killed` is of a window of this owner. No other releases a pin.
+    #[inline]
+    pub(super) fn believes(&self, killed: &Killed) -> bool {
+        let mine = killed.is_for(self.owner);
+        debug_assert!(mine, "released for a kill of another owner");
+        mine
+    }
+
     /// Removes the pins of `pages` pages from `host`, all pinned, that entries
     /// stood for.
-    pub fn unpin(&self, host: HostAddr, pages: u64, page_shift: u32, _killed: &Killed) {
-        self.unpin_pieces(host, pages, page_shift);
+    pub fn unpin(&self, host: HostAddr, pages: u64, page_shift: u32, killed: &Killed) {
+        if self.believes(killed) {
+            self.unpin_pieces(host, pages, page_shift);
+        }
     }
 
     fn unpin_pieces(&self, host: HostAddr, pages: u64, page_shift: u32) {
@@ -179,7 +192,10 @@ impl<I: Interrupts> Holdings<I> {
     }
 
     /// As [`Holdings::unpin`], of pages that a device may have written.
-    pub fn unpin_dirty(&self, host: HostAddr, pages: u64, page_shift: u32, _killed: &Killed) {
+    pub fn unpin_dirty(&self, host: HostAddr, pages: u64, page_shift: u32, killed: &Killed) {
+        if !self.believes(killed) {
+            return;
+        }
         self.each_piece(host, pages, page_shift, |region, offset, pages| {
             region.mark(offset, pages << page_shift);
             region.gate().unpin(pages);
@@ -215,10 +231,12 @@ impl<I: Interrupts> Holdings<I> {
         }
     }
 
-    /// Starts to release pages one by one, that entries stood for.
+    /// Starts to release pages one by one, that entries stood for. `None` if the
+    /// kill was for another owner.
     #[inline]
-    pub fn releaser(&self, page_shift: u32, _killed: &Killed) -> Releaser<'_, I> {
-        Releaser::new(self.regions.read(), page_shift)
+    pub fn releaser(&self, page_shift: u32, killed: &Killed) -> Option<Releaser<'_, I>> {
+        let mine = self.believes(killed);
+        mine.then(|| Releaser::new(self.regions.read(), page_shift))
     }
 
     /// Starts to count pages one by one, by region.
@@ -306,14 +324,26 @@ impl<I: Interrupts> Holdings<I> {
             .map(Region::info)
     }
 
-    /// Whether there is no region.
+    /// Whether there is no region, and none is on its way here.
     pub fn is_empty(&self) -> bool {
-        self.regions.read().is_empty()
+        self.arriving.load(Ordering::Relaxed) == 0 && self.regions.read().is_empty()
     }
 
-    /// Whether it has no room for `more` and one region.
-    pub(super) fn is_full(&self, more: usize) -> bool {
-        self.regions.read().len() + more >= REGIONS_PER_OWNER
+    /// Whether it has no room for another region, besides those that arrive.
+    pub(super) fn is_full(&self) -> bool {
+        let arriving = self.arriving.load(Ordering::Relaxed) as usize;
+        self.regions.read().len() + arriving >= REGIONS_PER_OWNER
+    }
+
+    /// A region is on its way: it has its room.
+    pub(super) fn expect(&self) {
+        self.arriving.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Adds a region that was expected.
+    pub(super) fn insert_expected(&self, region: Region) -> Result<(), LedgerError> {
+        self.arriving.fetch_sub(1, Ordering::Relaxed);
+        self.insert(region)
     }
 
     /// Adds a region that overlaps none.

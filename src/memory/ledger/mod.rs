@@ -21,7 +21,6 @@ mod quiet;
 mod region;
 mod release;
 
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 
 pub use counts::RegionCounts;
@@ -31,19 +30,18 @@ pub use quiet::Quieting;
 pub use region::{Region, RegionInfo};
 pub use release::{Releaser, Tally};
 
+pub use crate::seam::OwnerId;
+
 use crate::addr::HostAddr;
+use crate::memory::sorted::Sorted;
 use crate::seam::Interrupts;
-use crate::seam::sync::Lock;
+use crate::seam::sync::{Lock, LockGuard, Rank};
 
 /// Most regions that one owner can have.
 pub const REGIONS_PER_OWNER: usize = 256;
 
 /// Regions start and end at multiples of `1 << FRAME_SHIFT` bytes.
 pub const FRAME_SHIFT: u32 = 12;
-
-/// Who owns a region: a partition's number.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct OwnerId(pub u32);
 
 /// Contiguous host memory that nobody owns any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,6 +94,9 @@ pub enum LedgerError {
     /// No memory for the dirty map.
     #[error("no memory for a dirty map of {0} bytes")]
     NoMemory(u64),
+    /// No memory for the machine's list of regions or owners.
+    #[error("no memory for a list of {0} entries")]
+    NoRoom(usize),
     /// No region of this owner starts there.
     #[error("no region of this partition starts at {0:#x}")]
     NoRegion(HostAddr),
@@ -145,27 +146,21 @@ pub struct Ledger<I: Interrupts> {
 
 #[derive(Default)]
 struct Books {
-    owners: BTreeSet<OwnerId>,
+    owners: Sorted<OwnerId, ()>,
     // Start of a region to its last byte and owner.
-    regions: BTreeMap<HostAddr, (HostAddr, OwnerId)>,
-    // Regions that are on their way to an owner: they have their room there.
-    arriving: BTreeMap<OwnerId, usize>,
+    regions: Sorted<HostAddr, (HostAddr, OwnerId)>,
 }
 
 impl Books {
     fn exists(&self, owner: OwnerId) -> Result<(), LedgerError> {
-        match self.owners.contains(&owner) {
-            true => Ok(()),
-            false => Err(LedgerError::NoOwner(owner)),
+        match self.owners.get(&owner) {
+            Some(()) => Ok(()),
+            None => Err(LedgerError::NoOwner(owner)),
         }
     }
 
-    fn arriving(&self, owner: OwnerId) -> usize {
-        self.arriving.get(&owner).copied().unwrap_or(0)
-    }
-
     fn overlap(&self, start: HostAddr, last: HostAddr) -> Option<(HostAddr, OwnerId)> {
-        let (&other, &(end, owner)) = self.regions.range(..=last).next_back()?;
+        let &(other, (end, owner)) = self.regions.up_to(&last)?;
         (end >= start).then_some((other, owner))
     }
 }
@@ -180,15 +175,20 @@ impl<I: Interrupts> Ledger<I> {
     /// A ledger in which nobody owns anything.
     pub fn new() -> Self {
         Self {
-            books: Lock::new(Books::default()),
+            books: Lock::new(Rank::Books, Books::default()),
         }
     }
 
     /// A new owner without regions.
     pub fn add_owner(&self, owner: OwnerId) -> Result<Arc<Holdings<I>>, LedgerError> {
-        if !self.books.lock().owners.insert(owner) {
+        let mut books = self.books_with_room(|books| &mut books.owners)?;
+        if books.owners.get(&owner).is_some() {
             return Err(LedgerError::OwnerExists(owner));
         }
+        if !books.owners.set(owner, ()) {
+            return Err(LedgerError::NoRoom(1));
+        }
+        drop(books);
         Ok(Arc::new(Holdings::new(owner)))
     }
 
@@ -202,23 +202,39 @@ impl<I: Interrupts> Ledger<I> {
     pub fn remove_owner(&self, holdings: &Arc<Holdings<I>>) -> Result<(), LedgerError> {
         let owner = holdings.owner();
         let mut books = self.books.lock();
-        if !holdings.is_empty() || books.arriving(owner) != 0 {
+        if !holdings.is_empty() {
             return Err(LedgerError::HasRegions(owner));
         }
         let others = Arc::strong_count(holdings) - 1;
         if others != 0 {
             return Err(LedgerError::InUse { owner, others });
         }
-        if !books.owners.remove(&owner) {
-            return Err(LedgerError::NoOwner(owner));
-        }
-        Ok(())
+        let known = books.owners.remove(&owner);
+        known.ok_or(LedgerError::NoOwner(owner))
     }
 
     /// Owners and regions that there are.
     pub fn counts(&self) -> (usize, usize) {
         let books = self.books.lock();
         (books.owners.len(), books.regions.len())
+    }
+
+    /// The books, when `list` of them has room for another entry. Memory is taken
+    /// and given back without the lock.
+    fn books_with_room<K: Ord + Copy, V>(
+        &self,
+        list: impl Fn(&mut Books) -> &mut Sorted<K, V>,
+    ) -> Result<LockGuard<'_, Books, I>, LedgerError> {
+        loop {
+            let mut books = self.books.lock();
+            let Some(wanted) = list(&mut books).wants() else {
+                return Ok(books);
+            };
+            drop(books);
+            let room = Sorted::room(wanted).ok_or(LedgerError::NoRoom(wanted))?;
+            let old = list(&mut self.books.lock()).exchange(room);
+            drop(old);
+        }
     }
 
     /// Gives `bytes` at `start` to the owner of `holdings`. Its dirty map has a
@@ -232,7 +248,7 @@ impl<I: Interrupts> Ledger<I> {
     ) -> Result<(), LedgerError> {
         let region = Region::new(start, bytes, granule)?;
         let (start, last) = (region.start(), region.last());
-        let mut books = self.books.lock();
+        let mut books = self.books_with_room(|books| &mut books.regions)?;
         books.exists(holdings.owner())?;
         if let Some((other, owner)) = books.overlap(start, last) {
             return Err(LedgerError::Overlap {
@@ -241,12 +257,15 @@ impl<I: Interrupts> Ledger<I> {
                 owner,
             });
         }
-        if holdings.is_full(books.arriving(holdings.owner())) {
+        if holdings.is_full() {
             return Err(LedgerError::TooManyRegions(holdings.owner()));
         }
-        holdings.insert(region)?;
-        books.regions.insert(start, (last, holdings.owner()));
-        Ok(())
+        if !books.regions.set(start, (last, holdings.owner())) {
+            return Err(LedgerError::NoRoom(1));
+        }
+        holdings.insert(region).inspect_err(|_| {
+            books.regions.remove(&start);
+        })
     }
 
     /// Closes the gate of the region at `start`: no new pin is admitted. Returns
@@ -294,36 +313,33 @@ impl<I: Interrupts> Ledger<I> {
         let region = {
             let mut books = self.books.lock();
             books.exists(to.owner())?;
-            let arriving = books.arriving(to.owner());
-            if to.is_full(arriving) {
+            if to.is_full() {
                 return Err(LedgerError::TooManyRegions(to.owner()));
             }
             let region = from.remove(start)?;
-            books.arriving.insert(to.owner(), arriving + 1);
-            books.regions.insert(start, (region.last(), to.owner()));
+            to.expect();
+            // The entry is there: it changes in place.
+            let changed = books.regions.set(start, (region.last(), to.owner()));
+            debug_assert!(changed, "region {start:#x} was in no book");
             region
         };
         // Nobody else knows the region now. Its map may be long: without a lock.
         region.renew();
-        let mut books = self.books.lock();
-        match books.arriving(to.owner()) {
-            0 | 1 => drop(books.arriving.remove(&to.owner())),
-            more => drop(books.arriving.insert(to.owner(), more - 1)),
-        }
-        to.insert(region)
+        let _books = self.books.lock();
+        to.insert_expected(region)
     }
 
     /// Who owns the byte at `host`, and the last byte from there on that has the
     /// same owner, or none, by the same region.
     pub fn owner_up_to(&self, host: HostAddr) -> (Option<OwnerId>, HostAddr) {
         let books = self.books.lock();
-        if let Some((_, &(last, owner))) = books.regions.range(..=host).next_back()
+        if let Some(&(_, (last, owner))) = books.regions.up_to(&host)
             && last >= host
         {
             return (Some(owner), last);
         }
         // Regions start at whole frames, so there is a byte below the next.
-        let next = books.regions.range(host..).next();
+        let next = books.regions.after(&host);
         let last = next.and_then(|(start, _)| start.get().checked_sub(1));
         (None, HostAddr::new(last.unwrap_or(u64::MAX)))
     }

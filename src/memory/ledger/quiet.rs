@@ -4,12 +4,11 @@ use super::gate::GateState;
 use super::holdings::Holdings;
 use super::{LedgerError, OwnerId};
 use crate::addr::HostAddr;
-use crate::kill::Landed;
-use crate::seam::Interrupts;
+use crate::seam::{Interrupts, PeId, PhbError, PhbPort};
 
 /// A closed, unpinned region that stays so until this ends: time to wait for
 /// what its owner's devices have posted. Dropping it changes nothing.
-#[must_use = "the region is quiet only after `end`"]
+#[must_use = "the region is quiet only after `Engine::quiet`"]
 pub struct Quieting<'a, I: Interrupts> {
     holdings: &'a Holdings<I>,
     start: HostAddr,
@@ -36,10 +35,21 @@ impl<I: Interrupts> Quieting<'_, I> {
         self.holdings.owner()
     }
 
-    /// The writes that the owner's devices had posted have landed.
-    pub fn end(self, _landed: &Landed) {
+    /// Waits until what `pes` have posted is in memory; the region is quiet then.
+    /// They are all PEs of the owner: whoever asks, the engine, knows them. There
+    /// is no proof to carry here: one made earlier, or for another owner, would
+    /// say nothing. Stops at the first PE that fails, and changes nothing then.
+    pub(crate) fn land(
+        self,
+        port: &impl PhbPort,
+        pes: impl Iterator<Item = PeId>,
+    ) -> Result<(), (PeId, PhbError)> {
+        for pe in pes {
+            port.push_writes(pe).map_err(|error| (pe, error))?;
+        }
         self.finish(true);
         core::mem::forget(self);
+        Ok(())
     }
 
     fn finish(&self, quiet: bool) {

@@ -160,3 +160,46 @@ impl<'a, I: Interrupts> Tally<'a, I> {
             .finish(|region, count| counts.add(region.start(), count));
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::{Ledger, OwnerId};
+    use super::*;
+    use crate::kill::{Stake, kill_each};
+    use crate::seam::KillScope;
+    use crate::sim::Machine;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    /// A proof is made for one owner: that of another one releases nothing.
+    #[test]
+    fn a_kill_for_another_owner_releases_no_pin() {
+        let machine = Machine::new(Vec::new(), 1 << 12, 1);
+        let ledger = Ledger::<Machine>::new();
+        let holdings = ledger.add_owner(OwnerId(1)).unwrap();
+        let host = HostAddr::new(0x1000);
+        ledger.grant(&holdings, host, 0x4000, 12).unwrap();
+        holdings.pin(host, 4, 12).unwrap().keep();
+        let pins = || holdings.region(0).unwrap().pins;
+        let stakes = [2, 1].map(|owner| Stake::new(OwnerId(owner)));
+        for (stake, left) in stakes.iter().zip([4, 1]) {
+            let proof = kill_each(&machine, stake, &[], KillScope::Pe, |_| None);
+            let killed = proof.ok().unwrap();
+            let mut counts = RegionCounts::new();
+            counts.add(host, 1);
+            // A bug of the caller: reported where assertions are on.
+            let told = [
+                catch_unwind(AssertUnwindSafe(|| holdings.unpin(host, 1, 12, &killed))),
+                catch_unwind(AssertUnwindSafe(|| counts.release(&holdings, &killed))),
+                catch_unwind(AssertUnwindSafe(|| {
+                    if let Some(mut releaser) = holdings.releaser(12, &killed) {
+                        releaser.release(host, false);
+                    }
+                })),
+            ]
+            .map(|result| result.is_err());
+            assert_eq!(told, [left == 4 && cfg!(debug_assertions); 3]);
+            assert_eq!(pins(), left);
+            assert_eq!(counts.is_empty(), left == 1);
+        }
+    }
+}
