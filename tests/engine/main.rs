@@ -14,6 +14,8 @@ mod levels;
 mod mutants_kills;
 mod mutants_ledger;
 mod mutants_levels;
+mod mutants_owners;
+mod mutants_questions;
 mod mutants_tables;
 mod operations;
 mod property;

@@ -104,6 +104,10 @@ fn bus(page: u64) -> BusAddr {
 
 impl World {
     fn new(kind: PhbKind, pages: u64, levels: u32) -> Self {
+        Self::with_limit(kind, pages, levels, 4096)
+    }
+
+    fn with_limit(kind: PhbKind, pages: u64, levels: u32, limit: u64) -> Self {
         let machine = Machine::new(vec![PhbModel::new(kind, 2)], 1 << 22, 1);
         machine.set_owner(HostAddr::new(HOST), 4096 << 12, Some(OwnerId(1)));
         machine.add_function(pe(0), 0, OwnerId(1));
@@ -122,7 +126,7 @@ impl World {
             pages,
             shape: shape(PageShift::K4, levels),
             sizes: all_sizes(),
-            limit: 4096,
+            limit,
         };
         let quota = Arc::new(Quota::new(1 << 22));
         let window = engine
@@ -134,6 +138,13 @@ impl World {
             window,
             _holdings: holdings,
         }
+    }
+
+    /// Maps page `page` of the bus to page `to`.
+    fn map_to(&self, page: u64, to: u64) -> Result<(), DmaError> {
+        let host = HostAddr::new(HOST + (to << 12));
+        self.engine
+            .map(&self.window, bus(page), host, 1, Access::ReadWrite)
     }
 
     fn map(&self, page: u64, pages: u64) -> Result<(), DmaError> {
@@ -210,12 +221,14 @@ fn a_remap_that_links_a_level_kills_the_whole_pe() {
 /// another thread unmaps.
 #[test]
 fn an_unmap_lets_go_of_the_lock_after_512_entries() {
-    let world = World::new(PhbKind::Phb4, 4096, 1);
-    world.map(0, 4096).unwrap();
-    let before = MASKS.get();
-    assert_eq!(world.engine.clear(&world.window), Ok(4096));
-    // Two passes of eight pieces each.
-    assert!(MASKS.get() - before >= 16);
+    for levels in [1, 2] {
+        let world = World::new(PhbKind::Phb4, 4096, levels);
+        world.map(0, 4096).unwrap();
+        let before = MASKS.get();
+        assert_eq!(world.engine.clear(&world.window), Ok(4096));
+        // Two passes of eight pieces each.
+        assert!(MASKS.get() - before >= 16, "{levels} levels");
+    }
 }
 
 #[test]
@@ -308,4 +321,20 @@ fn a_barrier_can_be_had_alone() {
     rig.engine.barrier();
     assert_eq!(barriers.load(Ordering::Relaxed), 1);
     assert_eq!(rig.machine().kills(0), 0);
+}
+
+/// Holes cost as much as entries: each takes a look at the table.
+#[test]
+fn an_unmap_of_holes_lets_go_of_the_lock_too() {
+    let pages = 2 << 18;
+    let world = World::with_limit(PhbKind::Phb4, pages, 3, pages);
+    world.map(0, 1).unwrap();
+    world.map_to(1 << 18, 0).unwrap();
+    let before = MASKS.get();
+    assert_eq!(world.engine.unmap(&world.window, bus(0), pages), Ok(2));
+    // Two passes over 2 leaves and 1022 holes, in pieces of 512 at most.
+    assert!(MASKS.get() - before >= 4);
+    let masks = MASKS.get();
+    assert_eq!(world.engine.unmap(&world.window, bus(0), 1), Ok(0));
+    assert_eq!(MASKS.get() - masks, 1);
 }
