@@ -38,6 +38,11 @@ const ATTENDED: &[(&str, Check)] = &[
     ("unplug", super::pci::unplug::check),
 ];
 
+/// The names of all parts.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    CHECKS.iter().chain(ATTENDED).map(|(name, _)| *name)
+}
+
 /// Runs all checks, or the one of this name; returns how many failed.
 pub fn run(part: &str) -> usize {
     let (mut passed, mut failed) = (0, 0);
@@ -59,8 +64,7 @@ pub fn run(part: &str) -> usize {
         }
     }
     if passed + failed == 0 {
-        let all = CHECKS.iter().chain(ATTENDED);
-        let names: Vec<&str> = all.map(|(name, _)| *name).collect();
+        let names: Vec<&str> = names().collect();
         println!(
             "  FAIL  no part is named {part}: there are {}",
             names.join(", ")

@@ -2,7 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod arguments;
 pub mod line;
 pub mod log;
+pub mod nearest;
 pub mod ring;
 pub mod sink;

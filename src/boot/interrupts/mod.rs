@@ -327,13 +327,9 @@ pub fn print() {
 }
 
 /// `interrupts unmask SOURCE`: gives a silenced source another chance.
-pub fn unmask(number: &str) {
-    let parsed = match number.strip_prefix("0x") {
-        Some(digits) => u32::from_str_radix(digits, 16),
-        None => number.parse(),
-    };
-    let (Ok(number), Some(delivery)) = (parsed, delivery()) else {
-        println!("interrupts unmask {number}: no such source.");
+pub fn unmask(number: u32) {
+    let Some(delivery) = delivery() else {
+        println!("No interrupts are taken on this machine.");
         return;
     };
     let result = Source::new(number)

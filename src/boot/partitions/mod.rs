@@ -330,6 +330,12 @@ pub fn list() {
     }
 }
 
+/// Names of those that are defined.
+pub fn names() -> Vec<String> {
+    let all = roster::all();
+    all.iter().map(|defined| defined.name().into()).collect()
+}
+
 /// `stop NAME`.
 pub fn stop(name: &str) {
     if let Err(why) = control::stop(name) {

@@ -14,7 +14,7 @@ use crate::opal::pci::NextError;
 use crate::pci::{FunctionId, GroupIndex, GroupKind};
 use crate::phb::Pest;
 use crate::seam::PeId;
-use crate::{error, info, println};
+use crate::{error, info};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -235,30 +235,6 @@ fn members(host: &Host, at: GroupIndex) -> String {
         text.push_str(&name);
     }
     text
-}
-
-/// `recover PHB:PE`.
-pub fn recover_named(name: &str) {
-    let parsed = name.split_once(':').and_then(|(phb, pe)| {
-        let phb = u16::from_str_radix(phb, 16).ok()?;
-        let (index, _) = hosts().find(|(_, host)| host.info.id().get() == phb)?;
-        let pe = u16::from_str_radix(pe, 16).ok()?;
-        Some(PeId { phb: index, pe })
-    });
-    let Some(id) = parsed else {
-        println!("recover {name}: a PHB and a PE are expected, as in recover 0000:001.");
-        for id in failed() {
-            let phb = host(id.phb).map(|host| host.info.id().to_string());
-            println!("  frozen: {}:{:03x}", phb.unwrap_or_default(), id.pe);
-        }
-        return;
-    };
-    match recover(id) {
-        Ok(opened) => {
-            println!("recovered: {opened} windows are open again and empty; their owners map anew")
-        }
-        Err(why) => println!("recover {name}: {why}"),
-    }
 }
 
 /// Whether a window leads out of a PE.

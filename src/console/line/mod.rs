@@ -109,12 +109,15 @@ impl LineEditor {
         self.line.len() - self.cursor
     }
 
-    /// Completes the word before the cursor, if it is the first, from `words`.
+    /// What is before the cursor: whole words, and the one that is being typed.
+    pub fn being_typed(&self) -> (&str, &str) {
+        let before = self.before_cursor();
+        before.split_at(before.rfind(' ').map_or(0, |space| space + 1))
+    }
+
+    /// Completes the word before the cursor from `words`.
     pub fn complete<'w>(&mut self, words: impl Iterator<Item = &'w str>) -> Completion<'w> {
-        let begun = copy(self.before_cursor());
-        if begun.contains(' ') {
-            return Completion::None;
-        }
+        let begun = copy(self.being_typed().1);
         let fitting: Vec<&str> = words.filter(|word| word.starts_with(&*begun)).collect();
         let Some((first, others)) = fitting.split_first() else {
             return Completion::None;

@@ -1,0 +1,110 @@
+//! Commands about the machine as a whole.
+
+use crate::boot::{banner, bench as benchmarks, heap, interrupts as sources, power, runtime};
+use crate::boot::{secondaries, selftest as checks};
+use crate::console::arguments::{Arguments, Outcome, Refusal};
+use crate::console::log::{self as lines, Level};
+use crate::opal::Reboot;
+use crate::{cpu, println};
+
+const ASKED: &str = "asked for at the console";
+
+pub(super) fn machine() {
+    if let Some(machine) = runtime::machine() {
+        banner::print(machine);
+        banner::print_summary(machine);
+    }
+}
+
+pub(super) fn memory() {
+    banner::print_memory();
+    let (used, free) = heap::usage();
+    println!("Heap: {used} bytes used, {free} free");
+}
+
+pub(super) fn threads() {
+    println!("  index  PIR     state     wake-ups");
+    let boot = cpu::area();
+    for area in core::iter::once(boot).chain(secondaries::all().iter().copied()) {
+        let state = alloc::format!("{:?}", area.state()).to_lowercase();
+        println!(
+            "  {:>5}  {:#06x}  {state:<8}  {:>8}",
+            area.index(),
+            area.pir(),
+            area.wakes()
+        );
+    }
+}
+
+/// `interrupts [unmask SOURCE]`.
+pub(super) fn interrupts(mut words: Arguments<'_>) -> Outcome<'_> {
+    match words.word() {
+        None => sources::print(),
+        Some("unmask") => {
+            let source = words.required()?;
+            words.end()?;
+            sources::unmask(source);
+        }
+        Some(word) => {
+            let expected = "unmask, or nothing,";
+            return Err(Refusal::Wrong { word, expected });
+        }
+    }
+    Ok(())
+}
+
+/// `log [LEVEL]`.
+pub(super) fn log(mut words: Arguments<'_>) -> Outcome<'_> {
+    let level = words.optional::<Level>()?;
+    words.end()?;
+    if let Some(level) = level {
+        lines::set_level(level);
+    }
+    let shown = match lines::level() {
+        Level::Error => "The console shows errors only.",
+        Level::Warning => "The console shows errors and warnings.",
+        Level::Info => "The console shows info and what is more important.",
+        Level::Debug => "The console shows everything.",
+    };
+    println!(
+        "{shown} So far {} warnings and errors; {} bytes lost.",
+        lines::complaints(),
+        lines::lost()
+    );
+    Ok(())
+}
+
+/// `selftest [PART]`.
+pub(super) fn selftest(mut words: Arguments<'_>) -> Outcome<'_> {
+    let part = words.word().unwrap_or("all");
+    words.end()?;
+    checks::run(part);
+    Ok(())
+}
+
+/// `bench [ROWS]`.
+pub(super) fn bench(mut words: Arguments<'_>) -> Outcome<'_> {
+    let rows = words.word().unwrap_or("");
+    words.end()?;
+    benchmarks::run(rows);
+    Ok(())
+}
+
+pub(super) fn poweroff() {
+    power::off(ASKED);
+}
+
+/// `reboot [full|image]`.
+pub(super) fn reboot(mut words: Arguments<'_>) -> Outcome<'_> {
+    let how = words.word();
+    words.end()?;
+    match how {
+        None => power::reboot(Reboot::Normal, ASKED),
+        Some("full") => power::reboot(Reboot::Full, ASKED),
+        Some("image") => power::restart(ASKED),
+        Some(word) => Err(Refusal::Wrong {
+            word,
+            expected: "full or image",
+        }),
+    }
+}
