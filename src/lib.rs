@@ -36,3 +36,4 @@ pub mod seam;
 pub mod sim;
 pub mod spy;
 pub mod tce;
+pub mod trace;

@@ -19,6 +19,7 @@ use pinion::seam::{
 };
 use pinion::sim::{Failure, Machine, PhbKind, PhbModel, play_thread};
 use pinion::tce::{Access, PageShift, PageSizes, TableShape};
+use pinion::trace::{Entry, Kind, Noted, Ring, Verdict};
 
 /// The model machine, with a point where loom may switch threads at each
 /// barrier, kill, allocation and free.
@@ -122,6 +123,8 @@ impl PhbPort for Explored {
         self.machine().reset_functions(pe)
     }
 }
+
+impl Noted for Explored {}
 
 impl Interrupts for Explored {
     fn mask() -> u64 {
@@ -692,4 +695,35 @@ fn a_thread_without_its_barrier_is_noticed_whoever_kills() {
         let [own, shared] = *reached.lock().unwrap();
         assert!(own > 0 && shared > 0, "{own} {shared}");
     }
+}
+
+/// Two operations go into a ring of one while another thread reads: what it
+/// reads is one of them, whole, or nothing.
+#[test]
+fn a_torn_entry_of_the_trace_is_not_read() {
+    loom::model(|| {
+        let operation = |number: u64| Entry {
+            kind: Kind::Map,
+            verdict: Verdict::Done,
+            end: number,
+            ticks: number,
+            owner: number as u32,
+            liobn: number as u32,
+            bus: number << 12,
+            pages: number,
+            target: number << 12,
+        };
+        let ring = Arc::new(Ring::<1>::new());
+        let writer = Arc::clone(&ring);
+        let thread = thread::spawn(move || {
+            writer.note(&operation(1));
+            writer.note(&operation(2));
+        });
+        for entry in ring.entries() {
+            assert_eq!(entry, operation(entry.pages));
+        }
+        thread.join().unwrap();
+        let last: Vec<Entry> = ring.entries().collect();
+        assert_eq!(last, [operation(2)]);
+    });
 }

@@ -73,7 +73,9 @@ extern "C" fn pinion_interrupt(frame: &mut Frame) -> u64 {
 /// A wake-up of a napping POWER8 thread (SRR1 bits 46:47 are not 0), or a call
 /// for help.
 fn system_reset(frame: &mut Frame) {
+    // Bits 42 to 45: 4 is a system reset that found the thread asleep.
     if frame.msr & (3 << 16) != 0
+        && frame.msr >> 18 & 15 != 4
         && let Some((resume, stack)) = cpu::idle::end_nap()
     {
         frame.nip = resume;

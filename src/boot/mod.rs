@@ -18,3 +18,4 @@ mod secondaries;
 mod selftest;
 mod start;
 mod terminals;
+pub mod trace;

@@ -3,7 +3,7 @@
 use super::runtime::{self, OPAL};
 use super::{
     banner, crash, interrupts, monitor, partitions, pci, power, provoke, secondaries, selftest,
-    terminals,
+    terminals, trace,
 };
 use crate::addr::HostAddr;
 use crate::console::log::{self, Level};
@@ -174,9 +174,11 @@ extern "C" fn start_with_memory() -> ! {
         );
     }
     check_tokens();
+    trace::begin();
     pci::take(machine);
     interrupts::init(machine, BY_FIRMWARE.load(Ordering::Relaxed));
     secondaries::start(machine);
+    trace::begin_others();
     banner::print_summary(machine);
     pci::print_summary();
     go_on(machine)

@@ -59,6 +59,8 @@ pub struct Area {
     /// The vCPU whose registers that Pinion does not use are in the thread;
     /// 0 for none.
     pub(super) loaded: AtomicU64,
+    /// Where the thread notes DMA operations: an address, 0 for nowhere.
+    notes: AtomicU64,
 }
 
 /// What a thread is doing.
@@ -134,6 +136,7 @@ pub(super) fn new(
         guest_stack: 0,
         handlers: [interrupt, super::guest::exit_address()],
         loaded: AtomicU64::new(0),
+        notes: AtomicU64::new(0),
     }
 }
 
@@ -244,5 +247,17 @@ impl Area {
     /// Times that the thread left its parking loop.
     pub fn wakes(&self) -> u64 {
         self.wakes.load(Ordering::Relaxed)
+    }
+
+    /// What [`Area::set_notes`] was given last; 0 for nothing.
+    #[inline]
+    pub fn notes(&self) -> u64 {
+        self.notes.load(Ordering::Acquire)
+    }
+
+    /// Remembers where the thread notes DMA operations: an address that means
+    /// something to the caller only.
+    pub fn set_notes(&self, address: u64) {
+        self.notes.store(address, Ordering::Release);
     }
 }

@@ -56,17 +56,8 @@ impl Usage {
 }
 
 impl<P: Platform> super::Engine<P> {
-    /// Lets `pe` do DMA through `window`. Several PEs of one partition may
-    /// share a window.
-    ///
-    /// The PE is known to the window before its TVE is on, so that no unmap can
-    /// miss its kill.
-    ///
-    /// A PE stays its partition's until a detach with
-    /// [`DetachMode::Reset`](super::DetachMode::Reset) from its last window, or
-    /// [`Engine::release_pe`](super::Engine::release_pe): another partition's
-    /// window is refused until then, after a failed attach too.
-    pub fn attach(&self, window: &Window<P>, pe: PeId) -> Result<(), DmaError> {
+    /// [`Engine::attach`](super::Engine::attach), not noted.
+    pub(super) fn do_attach(&self, window: &Window<P>, pe: PeId) -> Result<(), DmaError> {
         let known = self.pe(pe).ok_or(DmaError::UnknownPe(pe))?;
         self.check_shape(window, pe)?;
         let _control = window.control()?;

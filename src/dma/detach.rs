@@ -39,16 +39,13 @@ pub enum DetachStep {
 }
 
 impl<P: Platform> super::Engine<P> {
-    /// Ends the use of `window` by `pe`. When the last PE is gone, all entries
-    /// are cleared, the table is verified to be zero, and only then are the
-    /// pages released. On failure the PE is frozen and stays attached with all
-    /// pins; the detach may be tried again. Only [`DmaError::NotZero`] is final:
-    /// the PE is detached then, and the window takes nothing any more.
-    ///
-    /// It waits for the operations that run when the PE's TVE is off, as they will
-    /// kill it: if that fails late, the PE is frozen in the hands of whoever detaches
-    /// it, not of its next owner.
-    pub fn detach(&self, window: &Window<P>, pe: PeId, mode: DetachMode) -> Result<(), DmaError> {
+    /// [`Engine::detach`](super::Engine::detach), not noted.
+    pub(super) fn do_detach(
+        &self,
+        window: &Window<P>,
+        pe: PeId,
+        mode: DetachMode,
+    ) -> Result<(), DmaError> {
         let _control = window.control()?;
         if !window.state.lock().pes.contains(&pe) {
             return Err(DmaError::NotAttached(pe));
@@ -69,10 +66,8 @@ impl<P: Platform> super::Engine<P> {
         Ok(())
     }
 
-    /// Removes `window` for good: refuses new operations, waits for those that
-    /// run, detaches all PEs, and frees the table. After a failure the window
-    /// stays closed, with its pins; removal may be tried again.
-    pub fn remove(&self, window: &Window<P>, mode: DetachMode) -> Result<(), DmaError> {
+    /// [`Engine::remove`](super::Engine::remove), not noted.
+    pub(super) fn do_remove(&self, window: &Window<P>, mode: DetachMode) -> Result<(), DmaError> {
         let _control = window.control()?;
         let pes = {
             let mut state = window.state.lock();

@@ -43,14 +43,20 @@ impl<P: Platform> super::Engine<P> {
         kill::kill_each(&self.platform, &window.stake, pes, pages, |pe| {
             self.pe(pe).map(|known| &known.gate)
         })
-        .map_err(|(pe, error)| DmaError::Kill { pe, error })
+        .map_err(|(pe, error)| {
+            self.note_kill(pe, self.platform.ticks(), false);
+            DmaError::Kill { pe, error }
+        })
     }
 
     /// A kill of all that `pe` remembers, even if one failed before. The PE is
     /// trusted again only after [`Engine::thaw`](super::Engine::thaw).
     pub(super) fn forced_kill(&self, pe: PeId) -> Result<KillNumber, PhbError> {
         let known = self.pe(pe).ok_or(PhbError::TimedOut)?;
-        kill::forced_kill(&self.platform, pe, &known.gate)
+        let began = self.platform.ticks();
+        let killed = kill::forced_kill(&self.platform, pe, &known.gate);
+        self.note_kill(pe, began, killed.is_ok());
+        killed
     }
 
     /// Clears the freeze of `pe` after its forced kill `number`, and trusts it

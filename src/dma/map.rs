@@ -12,12 +12,9 @@ use crate::tce::tree::Missing;
 use crate::tce::{Access, Entry, SlotRange, Tree, leaf};
 
 impl<P: Platform> super::Engine<P> {
-    /// Maps `pages` IO pages from `host` to the bus addresses from `bus`.
-    ///
-    /// Nothing changes when this fails, with one exception: if the kill fails,
-    /// the entries are tombstones, the pages stay pinned and the PE is frozen.
+    /// [`Engine::map`](super::Engine::map), not noted.
     #[inline]
-    pub fn map(
+    pub(super) fn do_map(
         &self,
         window: &Window<P>,
         bus: BusAddr,

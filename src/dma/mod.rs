@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod attach;
+mod calls;
 mod clear;
 mod detach;
 mod engine;

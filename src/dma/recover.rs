@@ -9,12 +9,8 @@ use crate::seam::{KillScope, PeId, PhbError, Platform};
 use crate::tce::entry;
 
 impl<P: Platform> super::Engine<P> {
-    /// Makes a window usable again whose kill failed: resets each PE that
-    /// failed, through this window or another, kills all, and only then
-    /// releases what was kept. When it returns `Ok`, no PE of the window is
-    /// frozen by the engine. On failure the window stays as it was; recovery
-    /// may be tried again.
-    pub fn recover(&self, window: &Window<P>) -> Result<(), DmaError> {
+    /// [`Engine::recover`](super::Engine::recover), not noted.
+    pub(super) fn do_recover(&self, window: &Window<P>) -> Result<(), DmaError> {
         let _control = window.control()?;
         let mut state = window.state.lock();
         let pes = state.pes.clone();

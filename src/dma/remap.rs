@@ -85,13 +85,13 @@ struct Changes {
 }
 
 impl<P: Platform> super::Engine<P> {
-    /// Makes the entries from `bus` what `entries` say, whatever they were.
-    ///
-    /// All entries are checked and pinned before the first is stored: nothing
-    /// changes on failure, except as [`DmaError::Kill`] says. An entry whose
-    /// unmap is not over is busy for a mapping. Old pages are released after
-    /// the one kill.
-    pub fn remap(&self, window: &Window<P>, bus: BusAddr, entries: &[Tce]) -> Result<(), DmaError> {
+    /// [`Engine::remap`](super::Engine::remap), not noted.
+    pub(super) fn do_remap(
+        &self,
+        window: &Window<P>,
+        bus: BusAddr,
+        entries: &[Tce],
+    ) -> Result<(), DmaError> {
         let range = window.slots(bus, entries.len() as u64)?;
         let mask = window.range.shape().page().bytes() - 1;
         if let Some(index) = entries
@@ -131,8 +131,8 @@ impl<P: Platform> super::Engine<P> {
         self.replace(window, range, &Listed(entries), pins)
     }
 
-    /// Makes all of the `pages` entries from `bus` the same `entry`.
-    pub fn remap_same(
+    /// [`Engine::remap_same`](super::Engine::remap_same), not noted.
+    pub(super) fn do_remap_same(
         &self,
         window: &Window<P>,
         bus: BusAddr,
@@ -160,9 +160,8 @@ impl<P: Platform> super::Engine<P> {
         self.replace(window, range, &Same(entry), pins)
     }
 
-    /// Maps `pages` pages from `host` to the bus addresses from `bus`, in place
-    /// of what was there.
-    pub fn remap_run(
+    /// [`Engine::remap_run`](super::Engine::remap_run), not noted.
+    pub(super) fn do_remap_run(
         &self,
         window: &Window<P>,
         bus: BusAddr,

@@ -32,13 +32,14 @@ enum Run {
 }
 
 impl<P: Platform> super::Engine<P> {
-    /// Unmaps `pages` IO pages from `bus`. Entries that are empty stay so.
-    /// Returns how many were mapped.
-    ///
-    /// When this returns `Ok`, no device can reach memory through any of them,
-    /// also where another thread was unmapping the same entries.
+    /// [`Engine::unmap`](super::Engine::unmap), not noted.
     #[inline]
-    pub fn unmap(&self, window: &Window<P>, bus: BusAddr, pages: u64) -> Result<u64, DmaError> {
+    pub(super) fn do_unmap(
+        &self,
+        window: &Window<P>,
+        bus: BusAddr,
+        pages: u64,
+    ) -> Result<u64, DmaError> {
         self.unmap_slots(window, window.slots(bus, pages)?)
     }
 

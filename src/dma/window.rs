@@ -6,6 +6,7 @@ use arrayvec::ArrayVec;
 
 use super::error::DmaError;
 use super::quota::Quota;
+use super::registry::Liobn;
 use super::state::State;
 use crate::addr::{BusAddr, HostAddr};
 use crate::kill::{Killed, Stake};
@@ -61,12 +62,29 @@ pub struct Window<P: Platform> {
     in_flight: [AtomicU64; 2],
     // Changes under the lock, by who controls the window.
     turn: AtomicU32,
+    // What people and the trace call it; 0 for nothing.
+    liobn: AtomicU32,
 }
 
 impl<P: Platform> Window<P> {
     /// Its addresses and shape.
     pub fn range(&self) -> &WindowRange {
         &self.range
+    }
+
+    /// The number that it is called by, if it has one: a partition's own, or one
+    /// that only people use.
+    #[inline]
+    pub fn liobn(&self) -> Option<Liobn> {
+        match self.liobn.load(Ordering::Relaxed) {
+            0 => None,
+            number => Some(Liobn(number)),
+        }
+    }
+
+    /// Calls it by a number, which is not 0.
+    pub fn set_liobn(&self, liobn: Liobn) {
+        self.liobn.store(liobn.0, Ordering::Relaxed);
     }
 
     /// The partition whose memory it maps.
@@ -311,6 +329,7 @@ impl<P: Platform> super::Engine<P> {
             state: Lock::new(Rank::Window, State::new(Tree::new(root, config.shape))),
             in_flight: [AtomicU64::new(0), AtomicU64::new(0)],
             turn: AtomicU32::new(0),
+            liobn: AtomicU32::new(0),
         }))
     }
 

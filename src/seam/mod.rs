@@ -13,6 +13,8 @@ pub use owner::OwnerId;
 pub use phb::{DmaTable, KillScope, KillStyle, PeId, PhbError, PhbPort, TableLimits, TveSelect};
 pub use table::{TableFrames, TableMemory};
 
+use crate::trace::Noted;
+
 /// Masking of external interrupts on this hardware thread. Locks of the engine
 /// are held with interrupts off, so that no handler can spin on its own thread.
 pub trait Interrupts {
@@ -24,6 +26,6 @@ pub trait Interrupts {
 }
 
 /// All seams of the DMA engine, implemented by one type.
-pub trait Platform: TableMemory + TableFrames + PhbPort + Interrupts {}
+pub trait Platform: TableMemory + TableFrames + PhbPort + Interrupts + Noted {}
 
-impl<P: TableMemory + TableFrames + PhbPort + Interrupts> Platform for P {}
+impl<P: TableMemory + TableFrames + PhbPort + Interrupts + Noted> Platform for P {}

@@ -10,6 +10,7 @@ use crate::seam::{
     DmaTable, Interrupts, KillScope, KillStyle, PeId, PhbError, PhbPort, TableFrames, TableLimits,
     TableMemory, TveSelect,
 };
+use crate::trace::Noted;
 
 /// A platform that adds as little as possible.
 pub struct Flat {
@@ -118,6 +119,8 @@ impl PhbPort for Flat {
         Ok(())
     }
 }
+
+impl Noted for Flat {}
 
 impl Interrupts for Flat {
     #[inline]

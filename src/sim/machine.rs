@@ -2,7 +2,8 @@
 
 use std::boxed::Box;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::vec::Vec;
 
 use super::frames::Frames;
@@ -12,6 +13,7 @@ use super::table_store::TableStore;
 use crate::addr::{BusAddr, HostAddr};
 use crate::memory::ledger::OwnerId;
 use crate::seam::{PeId, PhbError, TveSelect};
+use crate::trace::Trace;
 
 /// A call of the engine into a seam, as hooks see it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -98,6 +100,9 @@ type Hook = Box<dyn FnMut(&Machine, Step) + Send>;
 pub struct Machine {
     pub(super) inner: Mutex<Inner>,
     hook: Mutex<Option<Hook>>,
+    // Where operations are noted, if they are; and the clock of the notes.
+    pub(super) notes: OnceLock<Box<Trace>>,
+    pub(super) clock: AtomicU64,
 }
 
 pub(super) struct Inner {
@@ -154,7 +159,17 @@ impl Machine {
         Self {
             inner: Mutex::new(inner),
             hook: Mutex::new(None),
+            notes: OnceLock::new(),
+            clock: AtomicU64::new(0),
         }
+    }
+
+    /// From now on operations are noted here. For tests with one thread: a ring
+    /// belongs to one.
+    pub fn start_trace(&self) -> &Trace {
+        let ring = self.notes.get_or_init(|| Box::new(Trace::new()));
+        ring.begin(0, 0, 1);
+        ring
     }
 
     pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {

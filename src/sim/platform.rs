@@ -1,5 +1,7 @@
 //! The seams over the model.
 
+use std::sync::atomic::Ordering;
+
 use super::machine::{Machine, Step, Violation};
 use super::phb::PhbKind;
 use super::thread;
@@ -9,6 +11,7 @@ use crate::seam::{
     TableMemory, TveSelect,
 };
 use crate::tce::tve::Tve;
+use crate::trace::{Noted, Trace};
 
 /// What a freed table is full of: entries that lead to page 0x6666000, which no
 /// test owns.
@@ -153,6 +156,17 @@ impl PhbPort for Machine {
         inner.phbs[usize::from(pe.phb)].pes[usize::from(pe.pe)].bus_master = false;
         inner.land(pe);
         Ok(())
+    }
+}
+
+impl Noted for Machine {
+    /// Each look at the clock is a tick later.
+    fn ticks(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn ring(&self) -> Option<&Trace> {
+        self.notes.get().map(|ring| &**ring)
     }
 }
 

@@ -23,3 +23,4 @@ mod quiet;
 mod random_faults;
 mod recovery;
 mod threads;
+mod trace;

@@ -80,6 +80,8 @@ impl PhbPort for Watched {
     }
 }
 
+impl pinion::trace::Noted for Watched {}
+
 impl Interrupts for Watched {
     fn mask() -> u64 {
         MASKS.set(MASKS.get() + 1);

@@ -2,7 +2,8 @@
 
 use super::host;
 use crate::addr::HostAddr;
-use crate::boot::runtime;
+use crate::boot::{runtime, trace};
+use crate::cpu;
 use crate::dma::Engine;
 use crate::memory::frames::Block;
 use crate::memory::ledger::Ledger;
@@ -11,6 +12,7 @@ use crate::seam::{
     DmaTable, Interrupts, KillScope, KillStyle, PeId, PhbError, PhbPort, TableFrames, TableLimits,
     TableMemory, TveSelect,
 };
+use crate::trace::{Noted, Trace};
 use core::sync::atomic::{AtomicU32, Ordering};
 use spin::Once;
 
@@ -84,6 +86,18 @@ impl TableFrames for Platform {
             // The engine gave back what it never got: memory stays lost.
             crate::error!("table at {frame}: {error}");
         }
+    }
+}
+
+impl Noted for Platform {
+    #[inline]
+    fn ticks(&self) -> u64 {
+        cpu::timebase()
+    }
+
+    #[inline]
+    fn ring(&self) -> Option<&Trace> {
+        trace::of(cpu::area())
     }
 }
 

@@ -2,15 +2,24 @@
 
 use super::list::List;
 use super::platform::{Platform, engine};
-use crate::dma::Window;
+use crate::dma::{Liobn, Window};
 use crate::println;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 static WINDOWS: List<Arc<Window<Platform>>> = List::new();
 
-/// Makes a window known.
+/// The last number that was given to a window without a partition's own: from 1,
+/// far below those that guests use.
+static LAST_NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// Makes a window known, and gives it a LIOBN if it has none.
 pub fn add(window: &Arc<Window<Platform>>) {
+    if window.liobn().is_none() {
+        let number = LAST_NUMBER.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        window.set_liobn(Liobn(number));
+    }
     WINDOWS.push(Arc::clone(window));
 }
 

@@ -4,6 +4,7 @@ mod epitaph;
 mod ring;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -22,7 +23,7 @@ pub fn command(workspace: &Workspace, options: &DumpOptions) -> Result<ExitCode>
     match tell(&memory, symbols.as_ref()) {
         Some(text) => print!("{text}"),
         None => bail!(
-            "{}: no epitaph and no log of Pinion in {} bytes; is the image's own memory in it?",
+            "{}: no epitaph, log or trace of Pinion in {} bytes; is the image's own memory in it?",
             options.file.display(),
             memory.len()
         ),
@@ -30,7 +31,7 @@ pub fn command(workspace: &Workspace, options: &DumpOptions) -> Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
-/// All epitaphs and logs in `memory`, in the order of their addresses. `None`
+/// All epitaphs, logs and traces in `memory`, in the order of their addresses. `None`
 /// if there is none. Something that only looks like one is named as that.
 pub fn tell(memory: &[u8], symbols: Option<&Symbols>) -> Option<String> {
     let mut text = String::new();
@@ -42,6 +43,9 @@ pub fn tell(memory: &[u8], symbols: Option<&Symbols>) -> Option<String> {
         } else if rest.starts_with(ring::MAGIC) {
             let _ = writeln!(text, "log at offset {at:#x}");
             ring::tell(rest, symbols, &mut text);
+        } else if rest.starts_with(&trace::MAGIC) {
+            let _ = writeln!(text, "trace of DMA operations at offset {at:#x}");
+            trace::tell(rest, &mut text);
         }
         at += 8;
     }

@@ -1,4 +1,4 @@
-use super::tell;
+use super::{tell, trace};
 
 fn ring(capacity: u64, written: u64, bytes: &[u8]) -> Vec<u8> {
     let mut memory = b"PINIONLG".to_vec();
@@ -55,6 +55,68 @@ fn both_are_found_wherever_they_lie() {
     assert!(text.starts_with("epitaph at offset 0x40\n"), "{text}");
     assert!(text.contains("log at offset 0x300\n"), "{text}");
     assert!(text.ends_with("  | log\n"), "{text}");
+}
+
+/// A trace whose thread noted `written` operations, laid out as the image does.
+fn a_trace(written: u64) -> Vec<u8> {
+    let kept = 2u64;
+    let mut memory = trace::MAGIC.to_vec();
+    for word in [kept, 8, written, 1000, 512_000_000, 0, 0] {
+        memory.extend(word.to_be_bytes());
+    }
+    for slot in 0..kept {
+        let lap = written.saturating_sub(slot + 1) / kept + 1;
+        let bus = 0x10_0000 + (slot << 12);
+        let words = [
+            512_001_000 << 12,
+            bus,
+            0x2000_0000,
+            5 << 32,
+            7 << 32,
+            16 << 12,
+        ];
+        for word in words {
+            memory.extend((word | lap).to_be_bytes());
+        }
+        memory.extend((100 << 12 | lap).to_be_bytes());
+        memory.extend([0; 8]);
+    }
+    let counts = memory.len();
+    memory.resize(counts + 16 * 24 * 8 + 16 * 8, 0);
+    // Map, 64 to 127 ticks.
+    memory[counts + 6 * 8 + 7] = 9;
+    memory
+}
+
+#[test]
+fn a_trace_is_told_with_what_operations_cost() {
+    let text = tell(&a_trace(3), None).unwrap();
+    assert!(
+        text.contains("thread 0x8, 3 noted, 1 no longer held"),
+        "{text}"
+    );
+    let line = |bus: &str| {
+        format!(
+            "  [    1.000000] 0008 map            5        7           {bus}      16     100 to 20000000\n"
+        )
+    };
+    let both = line("101000") + &line("100000");
+    assert!(text.contains(&both), "{text}");
+    assert!(
+        text.contains("  map               9        0       128       128       128\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_half_written_operation_is_said() {
+    let mut memory = a_trace(2);
+    memory[64 + 15] ^= 1;
+    let text = tell(&memory, None).unwrap();
+    assert!(text.contains("number 0 is half written\n"), "{text}");
+    assert!(tell(&memory[..100], None).unwrap().contains("cut off"));
+    memory[8] = 0xff;
+    assert!(tell(&memory, None).unwrap().contains("not a trace"));
 }
 
 #[test]

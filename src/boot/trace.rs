@@ -1,0 +1,60 @@
+//! The threads' rings of DMA operations.
+
+use super::{runtime, secondaries};
+use crate::cpu::{self, Area};
+use crate::trace::Trace;
+use crate::warning;
+use core::iter;
+
+/// The boot thread's ring; a memory dump is searched for this symbol. The others'
+/// begin with the same word.
+#[unsafe(no_mangle)]
+pub static PINION_TRACE: Trace = Trace::new();
+
+/// From now on the boot thread notes its operations.
+pub fn begin() {
+    give(cpu::boot_area(), &PINION_TRACE);
+}
+
+/// From now on all threads that were started note theirs.
+pub fn begin_others() {
+    let shift = size_of::<Trace>().next_power_of_two().ilog2();
+    for area in secondaries::all() {
+        match runtime::allocate(shift, None) {
+            Ok(block) => {
+                let at = block.leak().get();
+                // SAFETY: the block is fresh, large enough, aligned to its size,
+                // and never freed; all zero is a valid ring.
+                let ring = unsafe {
+                    core::ptr::write_bytes(at as *mut u8, 0, 1 << shift);
+                    &*(at as *const Trace)
+                };
+                give(area, ring);
+            }
+            Err(error) => warning!(
+                "thread {:#x}: {error}; its DMA operations are not noted",
+                area.pir()
+            ),
+        }
+    }
+}
+
+fn give(area: &Area, ring: &'static Trace) {
+    let start = cpu::timebase().wrapping_sub(runtime::ticks());
+    ring.begin(area.pir(), start, cpu::timebase_hz());
+    area.set_notes(core::ptr::from_ref(ring) as u64);
+}
+
+/// The ring of a thread.
+#[inline]
+pub fn of(area: &Area) -> Option<&'static Trace> {
+    let ring = area.notes() as *const Trace;
+    // SAFETY: 0, or what `give` has stored: a reference that lives for ever.
+    unsafe { ring.as_ref() }
+}
+
+/// All rings.
+pub fn all() -> impl Iterator<Item = &'static Trace> {
+    let others = secondaries::all().iter().copied();
+    iter::once(cpu::boot_area()).chain(others).filter_map(of)
+}

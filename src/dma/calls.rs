@@ -1,0 +1,234 @@
+//! The engine's operations as others call them: each is timed and noted in the
+//! ring of the thread that calls.
+
+use super::error::{DmaError, ErrorKind};
+use super::registry::Liobn;
+use super::window::Window;
+use super::{DetachMode, Engine};
+use crate::addr::{BusAddr, HostAddr};
+use crate::seam::{PeId, Platform};
+use crate::tce::{Access, Tce};
+use crate::trace::{Entry, Kind, Verdict};
+
+/// What an operation is about, for its entry.
+#[derive(Clone, Copy)]
+struct About {
+    kind: Kind,
+    bus: u64,
+    pages: u64,
+    target: u64,
+}
+
+const fn about(kind: Kind, bus: BusAddr, pages: u64, target: u64) -> About {
+    About {
+        kind,
+        bus: bus.get(),
+        pages,
+        target,
+    }
+}
+
+/// About a PE.
+const fn about_pe(kind: Kind, pe: PeId) -> About {
+    about(kind, BusAddr::new(0), 0, Entry::pe(pe.phb, pe.pe))
+}
+
+#[cold]
+fn verdict(error: &DmaError) -> Verdict {
+    match error.kind() {
+        ErrorKind::Busy => Verdict::Busy,
+        ErrorKind::NotMapped => Verdict::NotMapped,
+        ErrorKind::Invalid => Verdict::Invalid,
+        ErrorKind::OutOfRange => Verdict::OutOfRange,
+        ErrorKind::NotOwned => Verdict::NotOwned,
+        ErrorKind::NoResources => Verdict::NoResources,
+        ErrorKind::Gone => Verdict::Gone,
+        ErrorKind::Hardware => Verdict::Hardware,
+    }
+}
+
+impl<P: Platform> Engine<P> {
+    /// Runs an operation on `window` and notes it.
+    #[inline]
+    fn noted<T>(
+        &self,
+        window: &Window<P>,
+        about: About,
+        run: impl FnOnce() -> Result<T, DmaError>,
+    ) -> Result<T, DmaError> {
+        let began = self.platform.ticks();
+        let result = run();
+        if let Some(ring) = self.platform.ring() {
+            let end = self.platform.ticks();
+            ring.note(&Entry {
+                kind: about.kind,
+                verdict: match &result {
+                    Ok(_) => Verdict::Done,
+                    Err(error) => verdict(error),
+                },
+                end,
+                ticks: end.wrapping_sub(began),
+                owner: window.owner().0,
+                liobn: window.liobn().map_or(0, |Liobn(number)| number),
+                bus: about.bus,
+                pages: about.pages,
+                target: about.target,
+            });
+        }
+        result
+    }
+
+    /// Notes a kill that began at `began`.
+    #[cold]
+    pub(super) fn note_kill(&self, pe: PeId, began: u64, done: bool) {
+        let Some(ring) = self.platform.ring() else {
+            return;
+        };
+        let end = self.platform.ticks();
+        ring.note(&Entry {
+            kind: Kind::Kill,
+            verdict: if done {
+                Verdict::Done
+            } else {
+                Verdict::Hardware
+            },
+            end,
+            ticks: end.wrapping_sub(began),
+            owner: Entry::NOBODY,
+            liobn: 0,
+            bus: 0,
+            pages: 0,
+            target: Entry::pe(pe.phb, pe.pe),
+        });
+    }
+
+    /// Maps `pages` IO pages from `host` to the bus addresses from `bus`.
+    ///
+    /// Nothing changes when this fails, with one exception: if the kill fails,
+    /// the entries are tombstones, the pages stay pinned and the PE is frozen.
+    #[inline]
+    pub fn map(
+        &self,
+        window: &Window<P>,
+        bus: BusAddr,
+        host: HostAddr,
+        pages: u64,
+        access: Access,
+    ) -> Result<(), DmaError> {
+        self.noted(window, about(Kind::Map, bus, pages, host.get()), || {
+            self.do_map(window, bus, host, pages, access)
+        })
+    }
+
+    /// Unmaps `pages` IO pages from `bus`. Entries that are empty stay so.
+    /// Returns how many were mapped.
+    ///
+    /// When this returns `Ok`, no device can reach memory through any of them,
+    /// also where another thread was unmapping the same entries.
+    #[inline]
+    pub fn unmap(&self, window: &Window<P>, bus: BusAddr, pages: u64) -> Result<u64, DmaError> {
+        self.noted(window, about(Kind::Unmap, bus, pages, 0), || {
+            self.do_unmap(window, bus, pages)
+        })
+    }
+
+    /// Unmaps whatever is mapped in the window, whatever its size, and returns
+    /// how many pages that were. The PEs stay attached. Its time follows what
+    /// is populated. For each reset of a partition or a function.
+    pub fn clear(&self, window: &Window<P>) -> Result<u64, DmaError> {
+        let range = window.range();
+        let pages = range.bytes() >> range.shape().page().get();
+        self.noted(window, about(Kind::Clear, range.base(), pages, 0), || {
+            self.do_clear(window)
+        })
+    }
+
+    /// Makes the entries from `bus` what `entries` say, whatever they were.
+    ///
+    /// All entries are checked and pinned before the first is stored: nothing
+    /// changes on failure, except as [`DmaError::Kill`] says. An entry whose
+    /// unmap is not over is busy for a mapping. Old pages are released after
+    /// the one kill.
+    pub fn remap(&self, window: &Window<P>, bus: BusAddr, entries: &[Tce]) -> Result<(), DmaError> {
+        let pages = entries.len() as u64;
+        self.noted(window, about(Kind::Remap, bus, pages, 0), || {
+            self.do_remap(window, bus, entries)
+        })
+    }
+
+    /// Makes all of the `pages` entries from `bus` the same `entry`.
+    pub fn remap_same(
+        &self,
+        window: &Window<P>,
+        bus: BusAddr,
+        entry: Tce,
+        pages: u64,
+    ) -> Result<(), DmaError> {
+        self.noted(window, about(Kind::Remap, bus, pages, 0), || {
+            self.do_remap_same(window, bus, entry, pages)
+        })
+    }
+
+    /// Maps `pages` pages from `host` to the bus addresses from `bus`, in place
+    /// of what was there.
+    pub fn remap_run(
+        &self,
+        window: &Window<P>,
+        bus: BusAddr,
+        host: HostAddr,
+        pages: u64,
+        access: Access,
+    ) -> Result<(), DmaError> {
+        self.noted(window, about(Kind::Remap, bus, pages, 0), || {
+            self.do_remap_run(window, bus, host, pages, access)
+        })
+    }
+
+    /// Lets `pe` do DMA through `window`. Several PEs of one partition may
+    /// share a window.
+    ///
+    /// The PE is known to the window before its TVE is on, so that no unmap can
+    /// miss its kill.
+    ///
+    /// A PE stays its partition's until a detach with [`DetachMode::Reset`] from
+    /// its last window, or [`Engine::release_pe`]: another partition's window is
+    /// refused until then, after a failed attach too.
+    pub fn attach(&self, window: &Window<P>, pe: PeId) -> Result<(), DmaError> {
+        self.noted(window, about_pe(Kind::Attach, pe), || {
+            self.do_attach(window, pe)
+        })
+    }
+
+    /// Ends the use of `window` by `pe`. When the last PE is gone, all entries
+    /// are cleared, the table is verified to be zero, and only then are the
+    /// pages released. On failure the PE is frozen and stays attached with all
+    /// pins; the detach may be tried again. Only [`DmaError::NotZero`] is final:
+    /// the PE is detached then, and the window takes nothing any more.
+    ///
+    /// It waits for the operations that run when the PE's TVE is off, as they will
+    /// kill it: if that fails late, the PE is frozen in the hands of whoever detaches
+    /// it, not of its next owner.
+    pub fn detach(&self, window: &Window<P>, pe: PeId, mode: DetachMode) -> Result<(), DmaError> {
+        self.noted(window, about_pe(Kind::Detach, pe), || {
+            self.do_detach(window, pe, mode)
+        })
+    }
+
+    /// Removes `window` for good: refuses new operations, waits for those that
+    /// run, detaches all PEs, and frees the table. After a failure the window
+    /// stays closed, with its pins; removal may be tried again.
+    pub fn remove(&self, window: &Window<P>, mode: DetachMode) -> Result<(), DmaError> {
+        let about = about(Kind::Remove, BusAddr::new(0), 0, 0);
+        self.noted(window, about, || self.do_remove(window, mode))
+    }
+
+    /// Makes a window usable again whose kill failed: resets each PE that
+    /// failed, through this window or another, kills all, and only then
+    /// releases what was kept. When it returns `Ok`, no PE of the window is
+    /// frozen by the engine. On failure the window stays as it was; recovery
+    /// may be tried again.
+    pub fn recover(&self, window: &Window<P>) -> Result<(), DmaError> {
+        let about = about(Kind::Recover, BusAddr::new(0), 0, 0);
+        self.noted(window, about, || self.do_recover(window))
+    }
+}
