@@ -1,9 +1,9 @@
 //! What a PHB's tables should hold: the sum of the steps that were carried out.
 
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
 
+use super::sorted::Sorted;
 use crate::addr::HostAddr;
 use crate::memory::ledger::OwnerId;
 use crate::pci::steps::Step;
@@ -44,13 +44,13 @@ pub struct Expected {
     vectors: u16,
     // Whose a vector is that was given to nobody.
     spare: PeNumber,
-    rids: BTreeMap<u16, PeNumber>,
-    links: BTreeSet<(u16, u16)>,
+    rids: Sorted<u16, PeNumber>,
+    links: Sorted<(u16, u16), ()>,
     // Not there: as a reset leaves it, PE 0's.
     segments: Vec<Option<PeNumber>>,
-    m64: BTreeMap<u16, (M64Bar, bool)>,
-    msis: BTreeMap<u16, PeNumber>,
-    owners: BTreeMap<u16, OwnerId>,
+    m64: Sorted<u16, (M64Bar, bool)>,
+    msis: Sorted<u16, PeNumber>,
+    owners: Sorted<u16, OwnerId>,
 }
 
 impl Expected {
@@ -65,12 +65,12 @@ impl Expected {
             bases,
             vectors: phb.vectors(),
             spare: PeNumber::new(0),
-            rids: BTreeMap::new(),
-            links: BTreeSet::new(),
+            rids: Sorted::new(),
+            links: Sorted::new(),
             segments: vec![None; usize::from(phb.pes())],
-            m64: BTreeMap::new(),
-            msis: BTreeMap::new(),
-            owners: BTreeMap::new(),
+            m64: Sorted::new(),
+            msis: Sorted::new(),
+            owners: Sorted::new(),
         }
     }
 
@@ -118,7 +118,7 @@ impl Expected {
             Step::Peltv { parent, child, on } => {
                 let link = (parent.get(), child.get());
                 if on {
-                    self.links.insert(link);
+                    self.links.insert(link, ());
                 } else {
                     self.links.remove(&link);
                 }
@@ -198,7 +198,7 @@ impl Expected {
             || self.rids.values().any(|it| *it == pe)
             || self.msis.values().any(|it| *it == pe)
             || self.segments.contains(&Some(pe))
-            || self.links.iter().any(|(_, child)| *child == pe.get())
+            || self.links.iter().any(|((_, child), ())| *child == pe.get())
     }
 
     pub(super) fn bases(&self) -> TableBases {
@@ -225,10 +225,11 @@ impl Expected {
     /// The bits of `parent`'s row that are to be set among PEs `first` to
     /// `first + 63`, the first in the highest bit.
     pub(super) fn row(&self, parent: u16, first: u16) -> u64 {
-        let range = (parent, first)..=(parent, first | 63);
+        let last = (parent, first | 63);
         self.links
-            .range(range)
-            .fold(0, |bits, (_, child)| bits | 1 << (63 - (child & 63)))
+            .range((parent, first)..)
+            .take_while(|(link, ())| **link <= last)
+            .fold(0, |bits, ((_, child), ())| bits | 1 << (63 - (child & 63)))
     }
 
     /// Who was given an M32 segment; nobody since the last reset, or by it.

@@ -19,6 +19,7 @@ mod msis;
 mod rids;
 mod segments;
 mod show;
+mod sorted;
 mod tables;
 mod tves;
 

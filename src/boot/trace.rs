@@ -39,9 +39,13 @@ pub fn begin_others() {
     }
 }
 
+/// Timebase at the hand-over, in ticks: what stamps count from.
+pub fn start() -> u64 {
+    cpu::timebase().wrapping_sub(runtime::ticks())
+}
+
 fn give(area: &Area, ring: &'static Trace) {
-    let start = cpu::timebase().wrapping_sub(runtime::ticks());
-    ring.begin(area.pir(), start, cpu::timebase_hz());
+    ring.begin(area.pir(), start(), cpu::timebase_hz());
     area.set_notes(core::ptr::from_ref(ring) as u64);
 }
 

@@ -4,7 +4,7 @@
 use super::ring::Ring;
 use super::sink::{ByteSink, Patience, write_text};
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use spin::Mutex;
 
 /// How important a line is.
@@ -84,6 +84,9 @@ static OUTPUT: Mutex<Output> = Mutex::new(Output {
 /// Level + 1, so that all zero means "not set": info.
 static LEVEL: AtomicU8 = AtomicU8::new(0);
 
+/// The cursor is behind a prompt and what is typed at it.
+static PROMPT: AtomicBool = AtomicBool::new(false);
+
 /// Lines that were warnings or errors.
 static COMPLAINTS: AtomicU64 = AtomicU64::new(0);
 
@@ -127,6 +130,10 @@ impl Write for Both<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.0.keep(text);
         if let Some(sink) = self.0.sink {
+            if PROMPT.swap(false, Ordering::Relaxed) {
+                // Back to the line's start, and clear to its end.
+                let _ = write_text(sink, "\r\x1b[K", &mut Waiting::new(self.0.time));
+            }
             let lost = write_text(sink, text, &mut Waiting::new(self.0.time));
             self.0.lost += lost as u64;
         }
@@ -188,6 +195,12 @@ pub fn level() -> Level {
         0 => Level::Info,
         number => Level::from_number(number - 1).unwrap_or(Level::Debug),
     }
+}
+
+/// Says that the cursor is behind a prompt: whatever is said next takes the line
+/// from it. Returns whether the cursor was still there.
+pub fn set_prompt(on: bool) -> bool {
+    PROMPT.swap(on, Ordering::Relaxed)
 }
 
 /// Warnings and errors so far.

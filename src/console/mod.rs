@@ -6,5 +6,6 @@ pub mod arguments;
 pub mod line;
 pub mod log;
 pub mod nearest;
+pub mod picture;
 pub mod ring;
 pub mod sink;

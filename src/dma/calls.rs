@@ -2,7 +2,7 @@
 //! ring of the thread that calls.
 
 use super::error::{DmaError, ErrorKind};
-use super::registry::Liobn;
+use super::liobn::Liobn;
 use super::window::Window;
 use super::{DetachMode, Engine};
 use crate::addr::{BusAddr, HostAddr};

@@ -24,6 +24,7 @@ mod remap;
 mod reserve;
 mod state;
 mod unmap;
+mod walk;
 mod window;
 
 pub use detach::{DetachMode, DetachStep};
@@ -33,4 +34,5 @@ pub use inspect::{Audit, Holds, Mapping, Translation};
 pub use liobn::Liobn;
 pub use quota::{Quota, QuotaError};
 pub use recent::LastUnmap;
+pub use walk::{Meaning, WalkStep};
 pub use window::{MOST_PAGES_AT_ONCE, PES_PER_WINDOW, Window, WindowConfig};

@@ -5,8 +5,8 @@ use alloc::sync::Arc;
 use arrayvec::ArrayVec;
 
 use super::error::DmaError;
+use super::liobn::Liobn;
 use super::quota::Quota;
-use super::registry::Liobn;
 use super::state::State;
 use crate::addr::{BusAddr, HostAddr};
 use crate::kill::{Killed, Stake};

@@ -59,6 +59,7 @@ impl<P: Platform> Liobns<P> {
         if place.is_some() {
             return Err(DmaError::LiobnTaken(liobn));
         }
+        window.set_liobn(liobn);
         *place = Some(window);
         Ok(())
     }

@@ -89,8 +89,9 @@ impl fmt::Display for Cost<'_> {
         )?;
         for percent in [50, 99, 100] {
             match self.below(percent) {
+                _ if self.count() == 0 => f.write_str("         -")?,
                 Some(ticks) => write!(f, "  {ticks:>8}")?,
-                None => f.write_str("       any")?,
+                None => f.write_str("   endless")?,
             }
         }
         Ok(())

@@ -150,8 +150,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// No partition.
-    pub const NOBODY: u32 = u32::MAX;
+    /// No partition: they are numbered from 1.
+    pub const NOBODY: u32 = 0;
 
     /// [`Entry::target`] of a PE.
     pub const fn pe(phb: u16, pe: u16) -> u64 {
@@ -246,7 +246,10 @@ impl fmt::Display for Line<'_> {
             }
             _ => f.write_str("                -       -")?,
         }
-        write!(f, " {:>7}", entry.ticks)?;
+        match entry.ticks {
+            ticks @ 0..10_000_000 => write!(f, " {ticks:>7}")?,
+            ticks => write!(f, " {:>6}M", ticks / 1_000_000)?,
+        }
         match (entry.verdict, entry.kind) {
             (Verdict::Done, Kind::Map) => write!(f, " to {:x}", entry.target),
             (verdict, Kind::Attach | Kind::Detach | Kind::Kill) => {

@@ -1,8 +1,11 @@
 //! What Tab completes behind a command's name.
 
-use super::names;
+use super::{command_names, names};
+use crate::boot::pci::platform::Platform;
 use crate::boot::{partitions as guests, pci, selftest};
 use crate::console::log::Level;
+use crate::dma::Window;
+use crate::trace::Kind;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -15,7 +18,7 @@ fn owned<'w>(words: impl IntoIterator<Item = &'w str>) -> Vec<String> {
 }
 
 pub(super) fn commands() -> Vec<String> {
-    owned(names())
+    owned(command_names())
 }
 
 pub(super) fn unmask() -> Vec<String> {
@@ -42,12 +45,33 @@ pub(super) fn partitions() -> Vec<String> {
     guests::names()
 }
 
+pub(super) fn operations() -> Vec<String> {
+    owned(Kind::ALL.map(Kind::name))
+}
+
+/// Windows: by LIOBN alone where that is enough.
+pub(super) fn windows() -> Vec<String> {
+    let all = pci::windows::all();
+    let short = |window: &Window<Platform>| window.liobn().map(|liobn| format!("{:x}", liobn.0));
+    all.iter()
+        .filter_map(|window| {
+            let name = short(window)?;
+            Some(match names::window(&name) {
+                Ok(_) => name,
+                Err(_) => names::name_of(window),
+            })
+        })
+        .collect()
+}
+
+/// Endpoints.
+pub(super) fn devices() -> Vec<String> {
+    let all = pci::hosts().flat_map(|(_, host)| host.topology.functions.iter());
+    let all = all.filter(|function| !function.is_bridge());
+    all.map(|function| format!("{}", function.id)).collect()
+}
+
 /// PEs that an error froze.
 pub(super) fn frozen() -> Vec<String> {
-    let failed = pci::errors::failed().into_iter();
-    let name = |pe: crate::seam::PeId| {
-        let phb = pci::host(pe.phb)?.info.id();
-        Some(format!("{phb}:{:03x}", pe.pe))
-    };
-    failed.filter_map(name).collect()
+    pci::errors::failed().into_iter().map(names::pe).collect()
 }

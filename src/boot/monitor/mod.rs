@@ -6,6 +6,7 @@ mod choices;
 mod dma;
 mod help;
 mod machine;
+mod names;
 mod partitions;
 mod pci;
 mod table;
@@ -32,8 +33,16 @@ pub fn run(first: &[String]) -> ! {
     }
     let mut editor = LineEditor::default();
     print!("{PROMPT}");
+    let mut was_attached = false;
     loop {
         let mut buffer = [0; 64];
+        // What is said now goes above the line that is being typed.
+        let attached = guests::is_attached();
+        if was_attached && !attached {
+            redraw(&editor);
+        }
+        was_attached = attached;
+        log::set_prompt(!attached);
         // Input that came while nobody was looking is read, event or not.
         let found = guests::turn(cpu::area(), 1);
         if found.sleep == 0 {
@@ -42,6 +51,9 @@ pub fn run(first: &[String]) -> ! {
             events::wait_at_most(found.sleep);
         }
         guests::tend();
+        if !log::set_prompt(false) && !attached {
+            redraw(&editor);
+        }
         assert!(cpu::stack_is_sound(), "the boot thread's stack was used up");
         let count = log::sink().map_or(0, |sink| sink.read(&mut buffer));
         for &byte in buffer.get(..count).unwrap_or(&[]) {
@@ -82,7 +94,7 @@ fn redraw(editor: &LineEditor) {
 }
 
 /// The names of all commands.
-fn names() -> impl Iterator<Item = &'static str> {
+fn command_names() -> impl Iterator<Item = &'static str> {
     COMMANDS.iter().map(|command| command.name)
 }
 
@@ -96,7 +108,7 @@ fn complete(editor: &mut LineEditor) {
     let (before, _) = editor.being_typed();
     let mut words = before.split_ascii_whitespace();
     let possible: Vec<String> = match words.next() {
-        None => names().map(String::from).collect(),
+        None => command_names().map(String::from).collect(),
         Some(name) => {
             let takes = find(name).and_then(|command| command.takes.get(words.count()));
             takes.map_or_else(Vec::new, |takes| takes())
@@ -131,7 +143,7 @@ fn execute(line: &str) {
 
 /// A name that is not known, and what was perhaps meant.
 fn unknown(name: &str) {
-    match nearest(name, names()) {
+    match nearest(name, command_names()) {
         Some(meant) => println!("{name}: not known. Did you mean {meant}?"),
         None => println!("{name}: not known. Type help for what there is."),
     }

@@ -18,6 +18,10 @@ pub(super) fn groups() {
     bus::print_groups();
 }
 
+pub(super) fn faults() {
+    bus::faults::print();
+}
+
 /// A PE by the PHB's number and its own, both hexadecimal: `0000:001`.
 struct NamedPe(PeId);
 

@@ -84,15 +84,38 @@ pub(super) const COMMANDS: &[Command] = commands! {
     Pci "pci" "" "PCI functions as they are connected" [] plain!(pci::functions);
     Pci "groups" "" "groups that can be assigned, and why they are not smaller"
         [] plain!(pci::groups);
+    Pci "faults" "" "PEs that errors froze, and why" [] plain!(pci::faults);
     Pci "recover" "PHB:PE" "reset a PE that an error froze, and open its windows again"
         [choices::frozen] pci::recover;
     Pci "audit" "[all]" "whether PHBs let devices reach only what they may; all: each entry"
         [choices::all] pci::audit;
     Dma "windows" "" "DMA windows and what is mapped in them" [] plain!(dma::windows);
-    Partitions "partitions" "" "partitions and what they do" [] plain!(partitions::list);
+    Dma "tce" "LIOBN IOBA" "where a bus address leads: the walk, level by level, and whose it is"
+        [choices::windows] dma::tce;
+    Dma "map" "LIOBN" "a picture of what is mapped in a window" [choices::windows] dma::map;
+    Dma "pins" "" "regions of memory, and how many mappings hold each" [] plain!(dma::pins);
+    Dma "trace" "[PARTITION]" "the last DMA operations, of all threads"
+        [choices::partitions] dma::trace;
+    Dma "stats" "[OPERATION]" "how many DMA operations there were, and what they cost"
+        [choices::operations] dma::stats;
+    Partitions "partitions" "" "partitions, what they have and what they do"
+        [] plain!(partitions::list);
     Partitions "start" "[NAME | MIB [VCPUS]]" "start a partition, or the kernel in the initrd as one"
         [choices::partitions] partitions::start;
-    Partitions "stop" "NAME" "stop a partition" [choices::partitions] partitions::stop;
+    Partitions "pause" "NAME" "let its vCPUs wait; its devices finish what they were told"
+        [choices::partitions] partitions::pause;
+    Partitions "resume" "NAME" "let a paused partition go on"
+        [choices::partitions] partitions::resume;
+    Partitions "stop" "NAME" "end its run: devices quiet, memory zeroed"
+        [choices::partitions] partitions::stop;
+    Partitions "restart" "NAME" "stop it and start it again"
+        [choices::partitions] partitions::restart;
+    Partitions "destroy" "NAME" "stop it and take back all that it has"
+        [choices::partitions] partitions::destroy;
+    Partitions "attach" "DEVICE NAME" "give a device to a partition; with commas: a whole group"
+        [choices::devices, choices::partitions] partitions::attach;
+    Partitions "detach" "DEVICE" "take the device's group from the partition that has it"
+        [choices::devices] partitions::detach;
     Partitions "console" "NAME" "type at a partition; Ctrl-] comes back"
         [choices::partitions] partitions::console;
 };

@@ -58,7 +58,6 @@ pub fn stop(name: &str) -> Result<(), PartitionError> {
 ///
 /// # Errors
 /// It does not run.
-#[allow(dead_code)]
 pub fn restart(name: &str) -> Result<(), PartitionError> {
     ask(&*roster::find(name)?, Verb::Restart)
 }
@@ -89,7 +88,7 @@ pub const MAX_VCPUS: usize = 64;
 
 /// `start [MIB [VCPUS]]`: a partition of the kernel in the initrd, which is gone
 /// when it ends.
-pub(super) fn start_file(mib: u64, vcpus: usize) -> Result<(), PartitionError> {
+pub fn start_file(mib: u64, vcpus: usize) -> Result<(), PartitionError> {
     can_run()?;
     let load = |text: alloc::string::String| PartitionError::Load(text);
     let bytes = mib

@@ -15,9 +15,9 @@ mod memory;
 mod roster;
 mod run;
 
-pub use control::{destroy, end_all, pause, restart, resume, tend};
+pub use control::{destroy, end_all, pause, restart, resume, start, start_file, stop, tend};
 pub use manifest::define_all;
-pub use roster::{Assigned, Defined, all, attach, detach, owner_of_pe};
+pub use roster::{Assigned, Defined, all, attach, detach, group_text, owner_of_pe};
 pub use run::turn;
 
 use super::interrupts;
@@ -33,7 +33,7 @@ use crate::partition::domain::{CloseError, DeviceError};
 use crate::partition::life::{LifeError, State, Verb};
 use crate::partition::memory::MemoryError;
 use crate::pci::FunctionId;
-use crate::{error, print, println};
+use crate::{print, println};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -237,6 +237,21 @@ fn partitions() -> MutexGuard<'static, Vec<Arc<Partition>>> {
 /// LPID of the partition that the keyboard belongs to; 0 for none.
 static ATTACHED: AtomicU64 = AtomicU64::new(0);
 
+/// Whether the keyboard belongs to a partition. Says so when it does no more,
+/// because the partition has ended.
+pub fn is_attached() -> bool {
+    let lpid = ATTACHED.load(Ordering::Relaxed);
+    if lpid == 0 {
+        return false;
+    }
+    let runs = partitions().iter().any(|run| run.lpid == lpid);
+    if !runs {
+        ATTACHED.store(0, Ordering::Relaxed);
+        println!("\nThe partition has ended; this is the prompt again.");
+    }
+    runs
+}
+
 /// Leaves a partition's console: Ctrl-].
 const ESCAPE: u8 = 0x1d;
 
@@ -249,7 +264,7 @@ pub fn take_typed(byte: u8) -> bool {
     }
     if byte == ESCAPE {
         ATTACHED.store(0, Ordering::Relaxed);
-        print!("\npinion> ");
+        println!();
         return true;
     }
     let all = partitions();
@@ -263,84 +278,44 @@ pub fn take_typed(byte: u8) -> bool {
     true
 }
 
-/// `start NAME`, or `start [MIB [VCPUS]]`.
-pub fn start(what: &str) {
-    if what.starts_with(|first: char| !first.is_ascii_digit()) {
-        if let Err(why) = control::start(what) {
-            error!("partition {what} not started: {why}");
-        }
-        return;
-    }
-    let mut words = what.split_ascii_whitespace();
-    let mut number = |default: u64| words.next().map_or(Some(default), |word| word.parse().ok());
-    let (Some(mib), Some(vcpus)) = (number(256), number(1)) else {
-        println!("start {what}: there are start NAME and start [MIB [VCPUS]].");
-        return;
-    };
-    if let Err(why) = control::start_file(mib, vcpus as usize) {
-        error!("partition not started: {why}");
-    }
-}
-
 /// PTCR's value, for threads that come to run a vCPU.
 static TABLE: AtomicU64 = AtomicU64::new(0);
 
-/// `partitions`.
-pub fn list() {
-    let defined = roster::all();
-    if defined.is_empty() {
-        println!("No partition runs. Type start to start what the initrd has.");
-        return;
-    }
-    for it in &defined {
-        let runs = partitions();
-        let run = runs.iter().find(|run| Arc::ptr_eq(&run.defined, it));
-        print!("  {:<12} {}, ", it.name(), it.life().state());
-        if let Some(run) = run {
-            print!("LPID {}, ", run.lpid);
-        }
-        print!("{} MiB", it.bytes() >> 20);
-        if let Some(run) = run {
-            let count = |activity| {
-                let mut slots = run.slots.iter().map(|slot| slot.activity());
-                slots.by_ref().filter(|it| *it == activity).count()
-            };
-            print!(
-                ", vCPUs: {} running, {} waiting, {} stopped",
-                count(Activity::Runs),
-                count(Activity::Ceded),
-                count(Activity::Stopped)
-            );
-        }
-        println!();
-        for group in it.groups() {
-            println!(
-                "    {:<16} {}, LIOBN {}",
-                roster::group_text(group.place),
-                group.pe,
-                group.liobn
-            );
-        }
-        let quota = it.quota();
-        println!(
-            "    tables: {:#x} of {:#x} bytes",
-            quota.used(),
-            quota.limit()
-        );
-    }
+/// How a run of a partition is seen from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// Its LPID.
+    pub lpid: u64,
+    /// vCPUs that run, or would.
+    pub running: usize,
+    /// vCPUs that wait for an interrupt or a prod.
+    pub waiting: usize,
+    /// vCPUs that were not started, or stopped themselves.
+    pub stopped: usize,
+}
+
+/// The run of a partition, if it has one.
+pub fn seen(defined: &Defined) -> Option<Seen> {
+    let runs = partitions();
+    let run = runs
+        .iter()
+        .find(|run| core::ptr::eq(&*run.defined, defined))?;
+    let count = |activity| {
+        let slots = run.slots.iter();
+        slots.filter(|slot| slot.activity() == activity).count()
+    };
+    Some(Seen {
+        lpid: run.lpid,
+        running: count(Activity::Runs),
+        waiting: count(Activity::Ceded),
+        stopped: count(Activity::Stopped),
+    })
 }
 
 /// Names of those that are defined.
 pub fn names() -> Vec<String> {
     let all = roster::all();
     all.iter().map(|defined| defined.name().into()).collect()
-}
-
-/// `stop NAME`.
-pub fn stop(name: &str) {
-    if let Err(why) = control::stop(name) {
-        println!("{why}.");
-    }
 }
 
 /// `console NAME`.
@@ -353,7 +328,7 @@ pub fn console(name: &str) {
         println!("{name}: no such partition runs. Type partitions for those that do.");
         return;
     };
-    println!("Console of {name}; Ctrl-] leaves it.");
+    println!("Console of {name}. Ctrl-] comes back to the prompt.");
     print!("{}", run.terminal.lock().unfinished());
     ATTACHED.store(run.lpid, Ordering::Relaxed);
 }

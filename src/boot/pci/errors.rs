@@ -5,7 +5,7 @@
 
 use super::list::List;
 use super::platform::engine;
-use super::{Host, host, hosts, windows};
+use super::{Host, faults, host, hosts, windows};
 use crate::addr::BusAddr;
 use crate::boot::banner::plural;
 use crate::boot::runtime;
@@ -160,6 +160,7 @@ fn tell(host: &Host, id: PeId, group: Option<GroupIndex>, record: Option<Pest>) 
         || String::from("functions that are given to nobody"),
         |at| members(host, at),
     );
+    faults::note(id, &who, record);
     error!("PHB {phb}: PE {pe:03x} is frozen: {who}");
     match record {
         None => error!("  the PHB recorded no cause"),

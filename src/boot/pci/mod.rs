@@ -6,6 +6,7 @@ pub mod check;
 pub mod describe;
 pub mod device;
 pub mod errors;
+pub mod faults;
 pub mod flush;
 mod list;
 pub mod msi;
