@@ -35,8 +35,10 @@ use crate::pci::{PeNumber, PhbId};
 use crate::seam::DmaTable;
 
 /// One PHB and the memory that it reads. Whoever implements it holds the
-/// firmware gate exclusively and the PHB's lock: firmware selects a table in
-/// the same address register, and would read or write another one otherwise.
+/// firmware gate exclusively and the PHB's lock around each access to tables
+/// inside the PHB: firmware selects a table in the same address register, and
+/// would read or write another one otherwise. Between two accesses it may let go
+/// of both.
 pub trait IodaTables {
     /// The 64-bit register at `offset` bytes from the PHB's registers.
     fn register(&self, offset: u64) -> u64;

@@ -115,6 +115,8 @@ impl<T: IodaTables, H: Holders, L: Listener> Phb<'_, '_, T, H, L> {
         let below = walk.table.levels - 1 - level;
         // At most 59 bits together, or the TVE was refused.
         let step = 1u64 << (below * walk.index_bits());
+        // Regions may change hands during a long walk.
+        walk.known = None;
         for index in 0..1u64 << walk.index_bits() {
             let here = HostAddr::new(at.get() + index * 8);
             let Some(entry) = self.tables.word(here) else {

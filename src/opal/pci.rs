@@ -35,24 +35,24 @@ pub struct FreezeStatus {
 }
 
 impl FreezeStatus {
+    /// Whether configuration space and MMIO answer, DMA frozen or not.
+    pub const fn answers(self) -> bool {
+        self.state & !(Freeze::Dma as u8) == 0
+    }
+
     /// Whether anything is frozen.
     pub const fn is_frozen(self) -> bool {
         self.state != 0
     }
 }
 
-/// What a reset reaches (OPAL_RESET_*).
+/// What a reset reaches (OPAL_RESET_*), of what Pinion asks for. A whole PHB, 1,
+/// and a slot by its reset line, 5, are left out: docs/hardware.md says why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum ResetScope {
-    /// The PHB as a whole.
-    Complete = 1,
-    /// Its recorded errors.
-    Error = 3,
     /// Everything below a slot, by the link.
     Hot = 4,
-    /// Everything below a slot, by its reset line.
-    Fundamental = 5,
     /// The IODA tables.
     IodaTable = 6,
 }

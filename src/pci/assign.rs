@@ -22,6 +22,9 @@ pub enum NotAssignable {
     /// A step of its set-up failed; the console named it at the start.
     #[error("it could not be set up")]
     NotUp,
+    /// A function was taken out, and what is in its place now is not known.
+    #[error("{0} was taken out")]
+    Gone(FunctionId),
     /// A function that nothing resets but a bus that other groups use too.
     #[error("{0} cannot be reset alone")]
     CannotReset(FunctionId),

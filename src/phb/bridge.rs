@@ -242,6 +242,17 @@ impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Phb<'o, H, F, W> {
         self.call(Opal::next_error)
     }
 
+    /// What the PHB recorded of its last error, into `buffer`. An error without
+    /// consequence counts as served by it (skiboot hw/phb3.c,
+    /// phb3_get_diag_data): until then it is the next error each time.
+    ///
+    /// # Errors
+    /// Firmware's refusal: a buffer below `ibm,phb-diag-data-size`, or a PHB that
+    /// is dead.
+    pub fn diag_data(&self, buffer: &mut [u8]) -> Result<(), OpalError> {
+        self.call(|opal, phb| opal.phb_diag_data(phb, buffer))
+    }
+
     /// What the PHB recorded of a PE's error, where its table is known.
     pub fn pest(&self, pe: u16) -> Option<Pest> {
         let at = self.setup.pest?.checked_add(u64::from(pe) * 16)?;

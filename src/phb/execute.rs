@@ -42,8 +42,9 @@ pub enum StepError {
         /// How long was waited.
         milliseconds: u64,
     },
-    /// What is to be kept over a reset reads as all ones.
-    #[error("{0}: reads as absent before its reset")]
+    /// A function was taken out, or what is to be kept over its reset reads as
+    /// all ones.
+    #[error("{0}: reads as absent")]
     Absent(FunctionId),
     /// No Express capability is where a function level reset would be started.
     #[error("{function}: no PCI Express capability at {offset:#05x}")]
@@ -53,6 +54,12 @@ pub enum StepError {
         /// Byte offset.
         offset: u16,
     },
+    /// A function that nothing resets but a bus that others use too.
+    #[error("{0} cannot be reset alone")]
+    NotAlone(FunctionId),
+    /// A PE that is to be used is frozen.
+    #[error("PE {0} is frozen")]
+    Frozen(PeNumber),
     /// A function that is to be reset with its bus has no bridge above it.
     #[error("{0}: nothing is above it that could reset it")]
     NoBridge(FunctionId),
@@ -199,7 +206,9 @@ impl StepError {
             Self::NoWindow(_) => PhbError::ReadBack(0),
             Self::NotReady { .. } => PhbError::TimedOut,
             Self::Absent(_) => PhbError::ReadBack(u32::MAX.into()),
-            Self::NoBridge(_) | Self::NoExpress { .. } => PhbError::Firmware(-7),
+            Self::NoBridge(_) | Self::NotAlone(_) | Self::NoExpress { .. } | Self::Frozen(_) => {
+                PhbError::Firmware(-7)
+            }
         }
     }
 }

@@ -17,16 +17,31 @@ use alloc::vec::Vec;
 /// default range). That no later write comes is inferred, not said anywhere.
 const DRAIN_MS: u64 = 100;
 
+/// What is done about a PE whose MMIO is frozen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Frozen {
+    /// Nothing: it tells nothing of its functions.
+    Left,
+    /// It is thawed for the look, as its functions are being stopped anyway.
+    Thawed,
+}
+
 impl<H: PhbHardware, F: RawOpal, W: Waiter> Taken<'_, H, F, W> {
     /// Looks at the functions of a PE and returns those that are gone: they read
-    /// as absent, no freeze explains it, and the bridge above them answers. One
+    /// as absent, no freeze explains it, and the bridge above them answers. A
+    /// PE whose MMIO is frozen is left as it is, and nothing new is learnt. One
     /// that was found gone stays so until the next scan, whatever is plugged
     /// in: nothing knows what that is.
     pub fn find_gone(&self, pe: u16) -> Vec<FunctionId> {
         let Some(at) = self.group_of(pe) else {
             return Vec::new();
         };
-        self.note_gone(at);
+        self.note_gone(at, Frozen::Left);
+        self.known_gone(at)
+    }
+
+    /// Functions of a group that were found gone.
+    pub(super) fn known_gone(&self, at: GroupIndex) -> Vec<FunctionId> {
         let gone = self.gone.lock();
         let mut members = self.members(at);
         members.retain(|function| gone.contains(function));
@@ -45,7 +60,7 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> Taken<'_, H, F, W> {
             steps.iter().filter(there).copied().collect()
         };
         let mut result = self.run(&present());
-        if result.is_err() && self.note_gone(at) {
+        if result.is_err() && self.note_gone(at, Frozen::Thawed) {
             self.phb.hardware().wait_ms(DRAIN_MS);
             result = self.run(&present());
         }
@@ -53,19 +68,22 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> Taken<'_, H, F, W> {
     }
 
     /// Whether functions of the group have newly gone.
-    fn note_gone(&self, at: GroupIndex) -> bool {
+    ///
+    /// A link that goes down may have frozen the PE, and on hardware the access
+    /// to a function that is gone freezes it (again). With MMIO thawed just
+    /// before, all ones are the function's absence and no freeze.
+    fn note_gone(&self, at: GroupIndex, frozen: Frozen) -> bool {
         let Some(pe) = self.plan.group(at).pe else {
             return false;
         };
         let mut any = false;
         for function in self.members(at) {
-            // All ones are what a freeze shows too, and the access to one that
-            // is gone may freeze the PE for those behind it.
-            let is_frozen = self
-                .phb
-                .freeze_status(pe.get())
-                .map_or(true, |status| status.is_frozen());
-            if is_frozen {
+            // DMA stays frozen.
+            if frozen == Frozen::Thawed && self.let_answer(pe.get()).is_err() {
+                break;
+            }
+            let answers = self.phb.freeze_status(pe.get());
+            if !answers.is_ok_and(|status| status.answers()) {
                 break;
             }
             if !self.is_gone(function) && self.reads_as_absent(function) {

@@ -14,6 +14,7 @@
 
 mod bridge;
 mod config;
+mod diag;
 mod execute;
 mod fault;
 mod gone;
@@ -27,9 +28,11 @@ mod spied;
 mod taken;
 #[cfg(test)]
 mod tests;
+mod uses;
 
 pub use bridge::{KillPath, Phb, PhbSetup};
 pub use config::Config;
+pub use diag::{Diag, DiagError, MOST_BYTES};
 pub use execute::StepError;
 pub use fault::PhbFault;
 #[cfg(target_os = "none")]

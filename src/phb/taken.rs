@@ -1,6 +1,7 @@
 //! A PHB that Pinion has taken: what is below it, grouped and planned, and the
 //! steps that carry the plan out.
 
+use super::uses::{Use, Uses};
 use super::{Config, Phb, PhbHardware, StepError};
 use crate::audit::{Expected, TableBases};
 use crate::opal::{RawOpal, Waiter};
@@ -32,6 +33,8 @@ pub struct Taken<'o, H, F, W> {
     pub broken: Vec<Broken>,
     /// Functions that are known to be gone, until the next scan.
     pub(super) gone: Mutex<Vec<FunctionId>>,
+    /// What groups may be doing.
+    pub(super) uses: Uses,
 }
 
 /// A group that could not be brought up.
@@ -85,6 +88,7 @@ impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Taken<'o, H, F, W> {
             plan,
             broken: Vec::new(),
             gone: Mutex::new(Vec::new()),
+            uses: Uses::default(),
         };
         let expected = Expected::new(&taken.info, TableBases::default());
         taken.phb.watch(expected);
@@ -154,6 +158,10 @@ impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Taken<'o, H, F, W> {
         held: impl Fn(GroupIndex) -> bool,
     ) -> Result<(), NotAssignable> {
         self.setup().assignable(at, held)?;
+        // It could not be stopped: if it only seems gone, it masters the bus.
+        if let Some(gone) = self.known_gone(at).first() {
+            return Err(NotAssignable::Gone(*gone));
+        }
         match self.is_up(at) {
             true => Ok(()),
             false => Err(NotAssignable::NotUp),
@@ -168,14 +176,6 @@ impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Taken<'o, H, F, W> {
             let plan = self.plan.group(*at);
             plan.pe == Some(pe) || plan.companions.contains(&pe)
         })
-    }
-
-    /// Lets a group whose windows are open use them.
-    ///
-    /// # Errors
-    /// The step that failed; the engine's detach ends what was started.
-    pub fn start(&self, at: GroupIndex) -> Result<(), (Step, StepError)> {
-        self.run(&self.setup().start(at))
     }
 
     /// Bus mastering off for all functions of a PE, and read back.
@@ -225,7 +225,8 @@ impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Taken<'o, H, F, W> {
     }
 
     /// Resets all functions of a PE, waits until they are ready, and gives them
-    /// back their addresses. Bus mastering stays off.
+    /// back their addresses. Bus mastering stays off, and a freeze of DMA stays:
+    /// whoever froze the PE thaws it, after a kill.
     ///
     /// # Errors
     /// As the engine's seam says it; a group of which a function cannot be reset
@@ -240,18 +241,19 @@ impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Taken<'o, H, F, W> {
             return Err(PhbError::Firmware(-7));
         }
         self.let_answer(pe)?;
-        let mut steps = setup.stop(at);
-        steps.retain(|step| matches!(step, Step::Reset { .. }));
-        steps.extend(setup.bring_up(at));
-        let functions = self.groups.get(at).functions.iter();
-        steps.extend(functions.flat_map(|at| setup.enable_virtuals(*at)));
-        self.run_present(at, steps)
+        self.run_present(at, self.reset_steps(at))?;
+        self.uses.set(at, Use::Fresh);
+        // What it took with it, if anything, is reset too and not started again.
+        for (_, other) in setup.stopped_by(at) {
+            self.uses.set(other, Use::Fresh);
+        }
+        Ok(())
     }
 
     /// Configuration space of a frozen PE reads as all ones and takes no write
     /// (skiboot hw/phb4.c, PHB_CA_PE), so what the engine froze could be neither
     /// stopped nor reset. DMA stays frozen.
-    fn let_answer(&self, pe: u16) -> Result<(), PhbError> {
+    pub(super) fn let_answer(&self, pe: u16) -> Result<(), PhbError> {
         self.with_companions(pe)
             .try_for_each(|pe| self.phb.thaw_mmio(pe))
     }

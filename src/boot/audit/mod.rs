@@ -18,7 +18,7 @@ use crate::println;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use reader::Reader;
+use reader::{Piecewise, Reader};
 
 /// Faults that are kept to be shown; all are counted.
 const SHOWN: usize = 32;
@@ -82,8 +82,7 @@ fn memory_at(at: HostAddr) -> (bool, HostAddr) {
     (false, all)
 }
 
-/// Hears an audit, during which nothing can be printed: the console is behind
-/// the firmware gate.
+/// Hears an audit and prints nothing: it may have to be done again.
 #[derive(Default)]
 struct Heard {
     faults: Vec<(PhbId, Fault)>,
@@ -109,7 +108,29 @@ impl Listener for Heard {
 }
 
 /// Audits all PHBs; what was heard, and the totals of each.
+///
+/// Nothing stands still for it: windows come and go between two pieces that are
+/// read. A fault counts if a second audit finds it too.
 fn listen(keeps_facts: bool) -> (Heard, Vec<(PhbId, Totals)>) {
+    let (first, totals) = look(keeps_facts);
+    if first.faults.is_empty() {
+        return (first, totals);
+    }
+    let (mut heard, mut totals) = look(keeps_facts);
+    // More than can be compared is no passing thing.
+    if first.lost == 0 && heard.lost == 0 {
+        let is_there =
+            |it: &(PhbId, Fault)| matches!(it.1, Fault::Fenced) || first.faults.contains(it);
+        heard.faults.retain(is_there);
+        for (phb, totals) in &mut totals {
+            let faults = heard.faults.iter().filter(|(at, _)| at == phb);
+            totals.faults = faults.count() as u64;
+        }
+    }
+    (heard, totals)
+}
+
+fn look(keeps_facts: bool) -> (Heard, Vec<(PhbId, Totals)>) {
     let mut heard = Heard {
         keeps_facts,
         ..Heard::default()
@@ -120,10 +141,7 @@ fn listen(keeps_facts: bool) -> (Heard, Vec<(PhbId, Totals)>) {
         let Some(expected) = expected(index, host) else {
             continue;
         };
-        // Firmware is kept out, as it selects tables in the same register.
-        let seen = host
-            .phb
-            .with_tables(|tables| auditor.phb(&Reader(tables), &expected));
+        let seen = auditor.phb(&Piecewise(host), &expected);
         totals.push((expected.id(), seen));
     }
     drop(auditor);

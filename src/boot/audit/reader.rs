@@ -3,6 +3,7 @@
 use super::memory_at;
 use crate::addr::HostAddr;
 use crate::audit::{IodaTable, IodaTables};
+use crate::boot::pci::Host;
 use crate::phb::{IodaTable as Inside, PhbHardware, Tables};
 
 /// One PHB, from [`crate::phb::Phb::with_tables`].
@@ -21,6 +22,35 @@ impl<H: PhbHardware> Reader<'_, '_, H> {
     }
 }
 
+/// Entries that are read with a PHB's lock held and firmware kept out: 128
+/// accesses to registers, some 100 us. What else needs the PHB or the console
+/// waits no longer than that.
+const CHUNK: usize = 64;
+
+/// One PHB, taken for a few entries at a time. What changes in between can look
+/// like a fault: it is one if it is still there in a second audit.
+pub struct Piecewise<'a>(pub &'a Host);
+
+impl IodaTables for Piecewise<'_> {
+    fn register(&self, offset: u64) -> u64 {
+        self.0.phb.with_tables(|tables| tables.register(offset))
+    }
+
+    fn read_table(&self, table: IodaTable, into: &mut [u64]) {
+        for (first, part) in (0..).step_by(CHUNK).zip(into.chunks_mut(CHUNK)) {
+            self.0.phb.with_tables(|tables| {
+                for (index, entry) in (first..).zip(part) {
+                    *entry = tables.read_number(table.number() as u8, index);
+                }
+            });
+        }
+    }
+
+    fn word(&self, at: HostAddr) -> Option<u64> {
+        word(at)
+    }
+}
+
 impl<H: PhbHardware> IodaTables for Reader<'_, '_, H> {
     fn register(&self, offset: u64) -> u64 {
         self.0.register(offset)
@@ -33,14 +63,18 @@ impl<H: PhbHardware> IodaTables for Reader<'_, '_, H> {
     }
 
     fn word(&self, at: HostAddr) -> Option<u64> {
-        let (is_memory, last) = memory_at(at);
-        if !is_memory || last.get() - at.get() < 7 || !at.is_aligned(3) {
-            return None;
-        }
-        // SAFETY: there is memory; whoever writes it meanwhile, the load is of
-        // one word that only this keeps.
-        Some(u64::from_be(unsafe {
-            (at.get() as *const u64).read_volatile()
-        }))
+        word(at)
     }
+}
+
+fn word(at: HostAddr) -> Option<u64> {
+    let (is_memory, last) = memory_at(at);
+    if !is_memory || last.get() - at.get() < 7 || !at.is_aligned(3) {
+        return None;
+    }
+    // SAFETY: there is memory; whoever writes it meanwhile, the load is of
+    // one word that only this keeps.
+    Some(u64::from_be(unsafe {
+        (at.get() as *const u64).read_volatile()
+    }))
 }

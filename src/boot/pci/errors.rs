@@ -5,18 +5,19 @@
 
 use super::list::List;
 use super::platform::engine;
-use super::{Host, faults, host, hosts, windows};
+use super::{Host, bridges, faults, host, hosts, windows};
 use crate::addr::BusAddr;
 use crate::boot::banner::plural;
 use crate::boot::runtime;
 use crate::dma::DetachMode;
 use crate::opal::pci::NextError;
 use crate::pci::{FunctionId, GroupIndex, GroupKind};
-use crate::phb::Pest;
+use crate::phb::{Diag, MOST_BYTES, Pest};
 use crate::seam::PeId;
 use crate::{error, info};
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -38,6 +39,23 @@ static FAILED: List<PeId> = List::new();
 
 /// PHBs that are fenced or dead, and were told so.
 static DEAD: List<u16> = List::new();
+
+/// How often a line of the same kind may come from one PHB. Functions that are
+/// given to nobody are thawed at once, so a device that goes on makes an error a
+/// look; so does a link that is bad but works.
+const QUIET_US: u64 = 60_000_000;
+
+/// PHB and kind of error, when it was told last, and how often it came since.
+static TOLD: List<(u16, Repeated, u64, u32)> = List::new();
+
+/// Errors that come again and again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Repeated {
+    /// Of the reserved PE.
+    Reserved,
+    /// Without consequence.
+    Information,
+}
 
 static LOOKED: AtomicU64 = AtomicU64::new(0);
 
@@ -83,8 +101,16 @@ fn take(index: u16, host: &Host, error: NextError) -> bool {
     let phb = host.info.id();
     match error.severity {
         INFORMATION => {
-            info!("PHB {phb}: error without consequence, kind {}", error.kind);
-            true
+            let told = may_tell(index, Repeated::Information);
+            if let Some(more) = told {
+                info!(
+                    "PHB {phb}: error without consequence, kind {}{}",
+                    error.kind,
+                    and_more(more)
+                );
+            }
+            // Reading its record is what ends it.
+            diagnose(index, host, told.is_some())
         }
         PE => match u16::try_from(error.pe) {
             Ok(pe) if pe < host.info.pes() => stop(index, host, pe),
@@ -99,10 +125,68 @@ fn take(index: u16, host: &Host, error: NextError) -> bool {
         severity => {
             let what = if severity == FENCED { "fenced" } else { "dead" };
             error!("PHB {phb} is {what}: nothing below it works until a reboot");
+            diagnose(index, host, true);
             DEAD.push(index);
             false
         }
     }
+}
+
+/// Whether an error that may come each second is to be told now, and how many of
+/// its kind were not since the last one.
+fn may_tell(index: u16, kind: Repeated) -> Option<u32> {
+    let now = runtime::microseconds();
+    let mut told = Some(0);
+    let mut found = false;
+    TOLD.update(|(phb, what, last, more)| {
+        if (*phb, *what) != (index, kind) {
+            return;
+        }
+        found = true;
+        if now.wrapping_sub(*last) < QUIET_US {
+            *more = more.saturating_add(1);
+            told = None;
+        } else {
+            told = Some(*more);
+            (*last, *more) = (now, 0);
+        }
+    });
+    if !found {
+        TOLD.push((index, kind, now, 0));
+    }
+    told
+}
+
+fn and_more(more: u32) -> String {
+    match more {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    }
+}
+
+/// Takes the PHB's own record of an error, and tells what is set in it if it is
+/// to be told. `false` if there is none to be had.
+fn diagnose(index: u16, host: &Host, is_told: bool) -> bool {
+    let bridge = bridges().get(usize::from(index));
+    let bytes = bridge.map_or(0, |bridge| bridge.described.diag_bytes) as usize;
+    if !(1..=MOST_BYTES).contains(&bytes) {
+        return false;
+    }
+    let mut buffer = vec![0; bytes];
+    if let Err(error) = host.phb.diag_data(&mut buffer) {
+        crate::debug!("PHB {}: no error record: {error}", host.info.id());
+        return false;
+    }
+    match Diag::new(&buffer) {
+        _ if !is_told => {}
+        Ok(diag) => {
+            for (name, value) in diag.set() {
+                error!("  {name} {value:#x}");
+            }
+        }
+        Err(error) => error!("  {error}"),
+    }
+    true
 }
 
 /// A PE with an error. Firmware names the same one until it is thawed: then the
@@ -134,17 +218,28 @@ fn stop_one(index: u16, host: &Host, pe: u16) -> bool {
     if FAILED.all().contains(&id) {
         return false;
     }
+    let is_reserved = pe == host.info.reserved().get();
+    let told = match is_reserved {
+        true => may_tell(index, Repeated::Reserved),
+        false => Some(0),
+    };
     FAILED.push(id);
-    let record = host.phb.pest(pe).filter(|pest| !pest.is_empty());
-    tell(host, id, group, record);
+    if let Some(more) = told {
+        let record = host.phb.pest(pe).filter(|pest| !pest.is_empty());
+        tell(host, id, group, record);
+        diagnose(index, host, true);
+        if more > 0 {
+            error!("  and {more} more of these before it, not told");
+        }
+    }
     if let Err(error) = host.freeze(pe) {
         error!(
             "PHB {}: PE {pe:03x} cannot be frozen: {error}",
             host.info.id()
         );
     }
-    if pe == host.info.reserved().get() {
-        // Nobody's functions: told, and ready to be told of the next.
+    if is_reserved {
+        // Nobody's functions: ready to be told of the next.
         if host.clear_freeze(pe).is_ok() {
             FAILED.retain(|it| *it != id);
         }
@@ -287,6 +382,13 @@ pub fn recover(id: PeId) -> Result<usize, String> {
     }
     host.clear_freeze(id.pe)
         .map_err(|error| error.to_string())?;
+    // Its windows are closed and its pages released: that is all there is to do.
+    if let Some(gone) = host.find_gone(id.pe).first() {
+        FAILED.retain(|it| *it != id);
+        return Err(format!(
+            "{gone} was taken out: its windows are closed, and its pages are free again"
+        ));
+    }
     if host.phb.freeze_status(id.pe).is_ok_and(|it| it.is_frozen()) {
         return Err("it is still frozen".into());
     }

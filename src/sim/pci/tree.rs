@@ -224,7 +224,7 @@ impl SimPci {
     }
 
     /// Function level reset: command and BARs are lost.
-    pub(super) fn reset(&mut self, bdfn: Bdfn) {
+    pub fn reset(&mut self, bdfn: Bdfn) {
         let Some((node, None)) = self.route(bdfn) else {
             return;
         };
