@@ -146,8 +146,9 @@ impl<P: Platform> Engine<P> {
     /// Makes the entries from `bus` what `entries` say, whatever they were.
     ///
     /// All entries are checked and pinned before the first is stored: nothing
-    /// changes on failure, except as [`DmaError::Kill`] says. An entry whose
-    /// unmap is not over is busy for a mapping. Old pages are released after
+    /// changes on failure, except as [`DmaError::Kill`] says. A mapping waits
+    /// for an entry whose unmap is not over; if that takes longer than a kill
+    /// does, the entry is busy. Old pages are released after
     /// the one kill.
     pub fn remap(&self, window: &Window<P>, bus: BusAddr, entries: &[Tce]) -> Result<(), DmaError> {
         let pages = entries.len() as u64;

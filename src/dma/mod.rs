@@ -16,6 +16,7 @@ mod kill;
 mod liobn;
 mod map;
 mod operation;
+mod patience;
 mod quiet;
 mod quota;
 mod recent;

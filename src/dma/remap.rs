@@ -4,6 +4,7 @@
 use super::error::DmaError;
 use super::map::link_where;
 use super::operation::Operation;
+use super::patience::Patience;
 use super::reserve::Reserve;
 use super::state::State;
 use super::unmap::release_scattered;
@@ -187,6 +188,7 @@ impl<P: Platform> super::Engine<P> {
     ) -> Result<(), DmaError> {
         let mut replaced = RegionCounts::new();
         let mut reserve = Reserve::new(self, window);
+        let mut patience = Patience::default();
         let (operation, changes, stamp) = loop {
             let (mut state, stamp) = window.lock_with_stamp()?;
             let missing = match self.scan_tombstones(window, &state, range, wanted) {
@@ -194,6 +196,11 @@ impl<P: Platform> super::Engine<P> {
                 other => {
                     state.stamps.give(stamp);
                     drop(state);
+                    if let Err(error) = &other
+                        && patience.bears(error)
+                    {
+                        continue;
+                    }
                     reserve.fill(other?)?;
                     continue;
                 }

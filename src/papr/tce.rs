@@ -53,7 +53,8 @@ fn refusal(error: DmaError) -> i64 {
         error => match error.kind() {
             ErrorKind::NoResources => code::NOT_ENOUGH_RESOURCES,
             ErrorKind::Hardware => code::HARDWARE,
-            // An unmap of the same entry by another vCPU is not over.
+            // An unmap of the same entry by another vCPU is not over, after a wait
+            // that a kill does not take: the guest may go on with something else.
             ErrorKind::Busy => code::BUSY,
             ErrorKind::NotMapped
             | ErrorKind::Invalid

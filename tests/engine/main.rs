@@ -24,3 +24,4 @@ mod random_faults;
 mod recovery;
 mod threads;
 mod trace;
+mod waiting;

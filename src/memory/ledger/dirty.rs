@@ -20,6 +20,18 @@ pub(super) struct DirtyMap {
     marks: Box<[AtomicU8]>,
 }
 
+/// Marks one granule.
+#[inline]
+fn set(mark: &AtomicU8) {
+    #[cfg(not(loom))]
+    mark.store(1, Ordering::Relaxed);
+    // Loom lets a plain store that comes after another thread's swap be the older
+    // of the two, though the swap has not read it: the mark would be lost in an
+    // order that no machine has. Two swaps have one order.
+    #[cfg(loom)]
+    mark.swap(1, Ordering::Relaxed);
+}
+
 impl DirtyMap {
     /// A clean map for `bytes` bytes.
     pub(super) fn new(bytes: u64, granule: u32) -> Result<Self, LedgerError> {
@@ -43,11 +55,11 @@ impl DirtyMap {
         let last = (offset.wrapping_add(bytes).wrapping_sub(1) >> self.granule) as usize;
         if first == last {
             if let Some(mark) = self.marks.get(first) {
-                mark.store(1, Ordering::Relaxed);
+                set(mark);
             }
         } else if let Some(marks) = self.marks.get(first..=last) {
             for mark in marks {
-                mark.store(1, Ordering::Relaxed);
+                set(mark);
             }
         }
     }
