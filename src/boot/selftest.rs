@@ -36,6 +36,7 @@ const ATTENDED: &[(&str, Check)] = &[
     ("typing", super::interrupts::check::typing),
     ("freeze", super::pci::check::freeze),
     ("unplug", super::pci::unplug::check),
+    ("prompt", super::monitor::check::prompt),
 ];
 
 /// The names of all parts.

@@ -60,20 +60,19 @@ impl<P: Platform> Engine<P> {
         let result = run();
         if let Some(ring) = self.platform.ring() {
             let end = self.platform.ticks();
-            ring.note(&Entry {
-                kind: about.kind,
-                verdict: match &result {
-                    Ok(_) => Verdict::Done,
-                    Err(error) => verdict(error),
-                },
+            let verdict = match &result {
+                Ok(_) => Verdict::Done,
+                Err(error) => verdict(error),
+            };
+            ring.note_parts(
+                Entry::who(about.kind, verdict, window.owner().0),
+                window.liobn().map_or(0, |Liobn(number)| number),
+                about.bus,
+                about.pages,
+                about.target,
+                end.wrapping_sub(began),
                 end,
-                ticks: end.wrapping_sub(began),
-                owner: window.owner().0,
-                liobn: window.liobn().map_or(0, |Liobn(number)| number),
-                bus: about.bus,
-                pages: about.pages,
-                target: about.target,
-            });
+            );
         }
         result
     }

@@ -8,7 +8,7 @@ pub const KINDS: usize = 16;
 
 /// Buckets: the first is 0 and 1 ticks, number n is 2^n to 2^(n+1) - 1, the last
 /// is the rest.
-pub const BUCKETS: usize = 24;
+pub const BUCKETS: usize = 32;
 
 /// The bucket of so many ticks.
 #[inline]

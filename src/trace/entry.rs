@@ -158,23 +158,24 @@ impl Entry {
         ((phb as u64) << 16 | pe as u64) << TAG
     }
 
-    /// Its words on lap `lap` around the ring.
+    /// Who did what with which result, in one word with free low bits.
     #[inline]
+    pub const fn who(kind: Kind, verdict: Verdict, owner: u32) -> u64 {
+        (owner as u64) << 32 | (kind as u64) << 28 | (verdict as u64) << 24
+    }
+
+    /// Its words on lap `lap` around the ring.
     pub const fn encode(&self, lap: u64) -> [u64; WORDS] {
-        const MASK: u64 = (1 << TAG) - 1;
-        let tag = lap & MASK;
-        [
-            self.end << TAG | tag,
-            self.bus & !MASK | tag,
-            self.target & !MASK | tag,
-            (self.owner as u64) << 32
-                | (self.kind as u64) << 28
-                | (self.verdict as u64) << 24
-                | tag,
-            (self.liobn as u64) << 32 | tag,
-            self.pages << TAG | tag,
-            self.ticks << TAG | tag,
-        ]
+        words(
+            Self::who(self.kind, self.verdict, self.owner),
+            self.liobn,
+            self.bus,
+            self.pages,
+            self.target,
+            self.ticks,
+            self.end,
+            lap,
+        )
     }
 
     /// The entry of lap `lap`; `None` where a word is of another.
@@ -205,6 +206,32 @@ impl Entry {
         // Not through 128 bits: 2^52 ticks in two parts do.
         ticks / hertz * 1_000_000 + ticks % hertz * 1_000_000 / hertz
     }
+}
+
+/// The words of an entry on lap `lap`, by [`Entry::who`] and fields.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "in registers, not in memory")]
+pub(super) const fn words(
+    who: u64,
+    liobn: u32,
+    bus: u64,
+    pages: u64,
+    target: u64,
+    ticks: u64,
+    end: u64,
+    lap: u64,
+) -> [u64; WORDS] {
+    const MASK: u64 = (1 << TAG) - 1;
+    let tag = lap & MASK;
+    [
+        end << TAG | tag,
+        bus & !MASK | tag,
+        target & !MASK | tag,
+        who | tag,
+        (liobn as u64) << 32 | tag,
+        pages << TAG | tag,
+        ticks << TAG | tag,
+    ]
 }
 
 /// What stands above lines of entries.

@@ -1,7 +1,7 @@
 //! A thread's ring: its last operations, and what all of them cost.
 
 use super::costs::{BUCKETS, Costs, KINDS, bucket};
-use super::entry::{Entry, MAGIC, Verdict, WORDS};
+use super::entry::{self, Entry, MAGIC, Verdict, WORDS};
 
 #[cfg(not(loom))]
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -35,24 +35,9 @@ pub struct Ring<const N: usize> {
     start: AtomicU64,
     hertz: AtomicU64,
     slots: [Slot; N],
-    counts: [[AtomicU64; BUCKETS]; KINDS],
+    /// By kind, then by bucket.
+    counts: [AtomicU64; KINDS * BUCKETS],
     failed: [AtomicU64; KINDS],
-}
-
-macro_rules! empty {
-    () => {
-        Self {
-            magic: AtomicU64::new(0),
-            kept: AtomicU64::new(0),
-            thread: AtomicU64::new(0),
-            written: AtomicU64::new(0),
-            start: AtomicU64::new(0),
-            hertz: AtomicU64::new(0),
-            slots: [const { Slot([const { AtomicU64::new(0) }; WORDS]) }; N],
-            counts: [const { [const { AtomicU64::new(0) }; BUCKETS] }; KINDS],
-            failed: [const { AtomicU64::new(0) }; KINDS],
-        }
-    };
 }
 
 impl<const N: usize> Ring<N> {
@@ -62,7 +47,17 @@ impl<const N: usize> Ring<N> {
     #[allow(clippy::new_without_default)]
     #[cfg(not(loom))]
     pub const fn new() -> Self {
-        empty!()
+        Self {
+            magic: AtomicU64::new(0),
+            kept: AtomicU64::new(0),
+            thread: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            start: AtomicU64::new(0),
+            hertz: AtomicU64::new(0),
+            slots: [const { Slot([const { AtomicU64::new(0) }; WORDS]) }; N],
+            counts: [const { AtomicU64::new(0) }; KINDS * BUCKETS],
+            failed: [const { AtomicU64::new(0) }; KINDS],
+        }
     }
 
     /// An empty ring.
@@ -78,7 +73,7 @@ impl<const N: usize> Ring<N> {
             start: words(),
             hertz: words(),
             slots: core::array::from_fn(|_| Slot(core::array::from_fn(|_| words()))),
-            counts: core::array::from_fn(|_| core::array::from_fn(|_| words())),
+            counts: core::array::from_fn(|_| words()),
             failed: core::array::from_fn(|_| words()),
         }
     }
@@ -92,28 +87,59 @@ impl<const N: usize> Ring<N> {
         self.magic.store(MAGIC, Ordering::Release);
     }
 
-    /// Notes an operation. By the ring's own thread only, interrupts masked.
-    #[inline]
-    pub fn note(&self, entry: &Entry) {
+    /// Notes an operation, given by its [`Entry::who`] and the fields of its
+    /// [`Entry`]. By the ring's own thread only, interrupts masked. All eight
+    /// arguments go in registers: this is part of each operation's cost.
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments, reason = "in registers, not in memory")]
+    pub fn note_parts(
+        &self,
+        who: u64,
+        liobn: u32,
+        bus: u64,
+        pages: u64,
+        target: u64,
+        ticks: u64,
+        end: u64,
+    ) {
         let () = Self::IS_A_POWER;
         let number = self.written.load(Ordering::Relaxed);
-        self.written.store(number + 1, Ordering::Relaxed);
-        if let Some(slot) = self.slots.get(number as usize & (N - 1)) {
-            for (word, value) in slot.0.iter().zip(entry.encode(lap::<N>(number))) {
-                word.store(value, Ordering::Relaxed);
-            }
-        }
-        let kind = entry.kind as usize & (KINDS - 1);
-        if let Some(count) = self
-            .counts
-            .get(kind)
-            .and_then(|row| row.get(bucket(entry.ticks)))
+        self.written
+            .store(number.wrapping_add(1), Ordering::Relaxed);
+        if let Some(Slot([w0, w1, w2, w3, w4, w5, w6])) = self.slots.get(number as usize & (N - 1))
         {
+            let [e0, e1, e2, e3, e4, e5, e6] =
+                entry::words(who, liobn, bus, pages, target, ticks, end, lap::<N>(number));
+            w0.store(e0, Ordering::Relaxed);
+            w1.store(e1, Ordering::Relaxed);
+            w2.store(e2, Ordering::Relaxed);
+            w3.store(e3, Ordering::Relaxed);
+            w4.store(e4, Ordering::Relaxed);
+            w5.store(e5, Ordering::Relaxed);
+            w6.store(e6, Ordering::Relaxed);
+        }
+        let kind = (who >> 28) as usize % KINDS;
+        if let Some(count) = self.counts.get(kind * BUCKETS + bucket(ticks) % BUCKETS) {
             more(count);
         }
-        if entry.verdict != Verdict::Done {
+        if who >> 24 & 15 != Verdict::Done as u64 {
             self.note_failure(kind);
         }
+    }
+
+    /// Notes an operation. By the ring's own thread only, interrupts masked.
+    pub fn note(&self, entry: &Entry) {
+        let who = Entry::who(entry.kind, entry.verdict, entry.owner);
+        let Entry {
+            liobn,
+            bus,
+            pages,
+            target,
+            ticks,
+            end,
+            ..
+        } = *entry;
+        self.note_parts(who, liobn, bus, pages, target, ticks, end);
     }
 
     #[cold]
@@ -153,10 +179,9 @@ impl<const N: usize> Ring<N> {
     /// Adds what its operations cost to `costs`.
     pub fn add_to(&self, costs: &mut Costs) {
         let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
-        for (sums, row) in costs.counts.iter_mut().zip(&self.counts) {
-            for (sum, count) in sums.iter_mut().zip(row) {
-                *sum = sum.saturating_add(load(count));
-            }
+        let sums = costs.counts.iter_mut().flatten();
+        for (sum, count) in sums.zip(&self.counts) {
+            *sum = sum.saturating_add(load(count));
         }
         for (sum, count) in costs.failed.iter_mut().zip(&self.failed) {
             *sum = sum.saturating_add(load(count));

@@ -5,7 +5,7 @@
 
 mod engine;
 mod kill;
-mod rig;
+pub mod rig;
 mod rows;
 
 use super::runtime;

@@ -2,6 +2,7 @@
 //!
 //! `table` has the commands, the other files what they do, an area each.
 
+pub mod check;
 mod choices;
 mod dma;
 mod help;

@@ -82,7 +82,7 @@ fn a_trace(written: u64) -> Vec<u8> {
         memory.extend([0; 8]);
     }
     let counts = memory.len();
-    memory.resize(counts + 16 * 24 * 8 + 16 * 8, 0);
+    memory.resize(counts + 16 * 32 * 8 + 16 * 8, 0);
     // Map, 64 to 127 ticks.
     memory[counts + 6 * 8 + 7] = 9;
     memory

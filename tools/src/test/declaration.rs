@@ -208,6 +208,8 @@ pub enum Step {
     Most(String, u64),
     /// These characters are typed.
     Send(String),
+    /// These bytes come over the line, whatever they are.
+    Bytes(Vec<u8>),
     /// A command for QEMU, such as `system_powerdown`, with arguments or without.
     Qmp(Qmp),
     /// Seconds that pass.

@@ -158,6 +158,7 @@ impl Player<'_> {
                     }
                 }
                 Step::Send(text) => self.machine.write(text.as_bytes())?,
+                Step::Bytes(bytes) => self.machine.write(bytes)?,
                 Step::Qmp(Qmp::Plain(command)) => drop(control.execute(command, None)?),
                 Step::Qmp(Qmp::Full { execute, arguments }) => {
                     drop(control.execute(execute, Some(arguments.clone()))?);
