@@ -1,5 +1,6 @@
 //! Which groups may be given away, and beside which others.
 use pinion::pci::steps::{Setup, Step};
+use pinion::pci::topology::ResetMethod;
 use pinion::pci::*;
 use pinion::sim::pci::DeviceModel;
 use pinion::sim::pci::boards::{ACS_FULL, Board, igb, nvme};
@@ -160,4 +161,52 @@ fn what_only_a_shared_bus_resets_is_nobody_s() {
     assert_eq!(machine.asks(machine.group(0x101), &[]), Ok(()));
     let stop = machine.setup().stop(machine.group(0x100));
     assert!(!stop.iter().any(|it| matches!(it, Step::Reset { .. })));
+}
+
+#[test]
+fn a_power_state_resets_nothing_right_below_a_root_port() {
+    let drive = || {
+        DeviceModel::new(0x1b36, 0x10, 0x01_0802)
+            .bar32(0, 1 << 20, false)
+            .express(9)
+            .power()
+    };
+    let methods = |machine: &Machine, rid: u16| -> Vec<ResetMethod> {
+        let steps = machine.setup().stop(machine.group(rid)).into_iter();
+        let method = |it| match it {
+            Step::Reset { method, .. } => Some(method),
+            _ => None,
+        };
+        steps.filter_map(method).collect()
+    };
+    // Alone on the bus: the bus is surer.
+    let (mut board, root) = Board::empty(Generation::Phb4, 0);
+    board.pci.add(Some(root), 0, 0, drive());
+    let machine = Machine::new(board, 0);
+    assert_eq!(methods(&machine, 0x100), [ResetMethod::Bus]);
+    assert_eq!(machine.asks(machine.group(0x100), &[]), Ok(()));
+    // Two on it: firmware would drop the write.
+    let (mut board, root) = Board::empty(Generation::Phb4, 0);
+    for function in 0..2 {
+        let model = drive().multi_function().acs(0);
+        board.pci.add(Some(root), 0, function, model);
+    }
+    let machine = Machine::new(board, 0);
+    assert_eq!(methods(&machine, 0x100), []);
+    let stuck = NotAssignable::CannotReset(name(0x100));
+    assert_eq!(machine.asks(machine.group(0x100), &[]), Err(stuck));
+    // Two below a switch.
+    let (mut board, root) = Board::empty(Generation::Phb4, 0);
+    let ports = board.pci.add_switch(root, 1, ACS_FULL);
+    for function in 0..2 {
+        let model = drive().multi_function().acs(0);
+        board.pci.add(Some(ports[0]), 0, function, model);
+    }
+    let machine = Machine::new(board, 0);
+    let found = methods(&machine, 0x300);
+    assert!(
+        matches!(found[..], [ResetMethod::Power { .. }]),
+        "{found:?}"
+    );
+    assert_eq!(machine.asks(machine.group(0x300), &[]), Ok(()));
 }

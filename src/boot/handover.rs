@@ -3,6 +3,7 @@
 use super::runtime::OPAL;
 use crate::machine::Phb;
 use crate::opal::pci::Freeze;
+use crate::pci::registers::{capability, sriov};
 use crate::{debug, warning};
 
 /// Config space: command register, its bus-master bit, header type, bus numbers.
@@ -10,6 +11,14 @@ const COMMAND: u16 = 0x04;
 const BUS_MASTER: u32 = 1 << 2;
 const HEADER: u16 = 0x0c;
 const BUSES: u16 = 0x18;
+
+/// Extended capabilities start here; there are at most so many.
+const EXTENDED: u16 = 0x100;
+const MAX_EXTENDED: u32 = 960;
+
+/// Where the list of capabilities starts, and the most that there can be.
+const LIST: u16 = 0x34;
+const MAX_LISTED: u32 = 48;
 
 /// Deepest nesting of bridges that is followed.
 const MAX_DEPTH: u32 = 16;
@@ -104,6 +113,63 @@ impl Scan<'_> {
         }
     }
 
+    fn is_express(&self, bdfn: u16) -> bool {
+        let mut at = self.read(bdfn, LIST).unwrap_or(0) as u16 & 0xfc;
+        for _ in 0..MAX_LISTED {
+            if at < 0x40 {
+                break;
+            }
+            let word = self.read(bdfn, at).unwrap_or(0);
+            if word as u8 == capability::EXPRESS {
+                return true;
+            }
+            at = (word >> 8) as u16 & 0xfc;
+        }
+        false
+    }
+
+    /// Virtual functions master the bus whatever the command register of their
+    /// physical one says.
+    fn virtuals_off(&mut self, bdfn: u16) {
+        // Only PCI Express has configuration space there: others would freeze
+        // their PE.
+        if !self.is_express(bdfn) {
+            return;
+        }
+        let mut at = EXTENDED;
+        for _ in 0..MAX_EXTENDED {
+            // POWER8's emulator has no configuration space there.
+            let Some(header) = self
+                .read(bdfn, at)
+                .filter(|it| !matches!(it, 0 | 0xffff_ffff))
+            else {
+                return;
+            };
+            if header as u16 == capability::SRIOV {
+                break;
+            }
+            at = (header >> 20) as u16 & 0xffc;
+            if at < EXTENDED {
+                return;
+            }
+        }
+        let is_it = self
+            .read(bdfn, at)
+            .is_some_and(|it| it as u16 == capability::SRIOV);
+        let at = at + sriov::CONTROL;
+        let on = u32::from(sriov::VF_ENABLE | sriov::VF_MEMORY);
+        let Some(control) = self.read(bdfn, at).filter(|it| is_it && it & on != 0) else {
+            return;
+        };
+        self.masters += 1;
+        let off = (control & !on) as u16;
+        let written = OPAL.config_write16(self.phb.id, bdfn, at, off).is_ok();
+        let still = self.read(bdfn, at).is_none_or(|now| now & on != 0);
+        if !written || still {
+            self.failed += 1;
+        }
+    }
+
     fn function(&mut self, bdfn: u16, bus: u8, depth: u32) {
         if self.read(bdfn, 0).is_none_or(|id| id == !0) {
             return;
@@ -120,6 +186,7 @@ impl Scan<'_> {
                 self.bus(secondary, depth + 1);
             }
         }
+        self.virtuals_off(bdfn);
         let command = self.read(bdfn, COMMAND).unwrap_or(0);
         if command & BUS_MASTER == 0 {
             return;

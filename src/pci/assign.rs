@@ -100,7 +100,8 @@ impl Setup<'_> {
     pub fn cannot_reset(&self, group: GroupIndex) -> Option<FunctionId> {
         let stuck = |at: &FunctionIndex| {
             let function = &self.topology[*at];
-            !function.is_bridge() && function.reset() == ResetMethod::Bus && self.shares_bus(*at)
+            let is_bus = self.reset_method(*at) == ResetMethod::Bus;
+            !function.is_bridge() && is_bus && self.shares_bus(*at)
         };
         let physical = self.members(group).find(stuck);
         physical.map(|at| self.topology[at].id).or_else(|| {
@@ -111,6 +112,21 @@ impl Setup<'_> {
             let bdfn = self.topology.virtuals[stuck.get()].bdfn;
             Some(FunctionId::new(self.topology.phb, bdfn))
         })
+    }
+
+    /// How a function is reset here. D3hot and back is the last choice: firmware
+    /// drops writes of a power state to what is right below a root port, and says
+    /// that all went well (skiboot hw/phb4.c, phb4_pcicfg_no_dstate; on PHB3 of
+    /// some chips too).
+    pub(super) fn reset_method(&self, at: FunctionIndex) -> ResetMethod {
+        let method = self.topology[at].reset();
+        let is_power = matches!(method, ResetMethod::Power { .. });
+        let above = self.topology.above(at);
+        let has_filter = above.is_none_or(|bridge| self.topology.above(bridge).is_none());
+        match is_power && (has_filter || !self.shares_bus(at)) {
+            true => ResetMethod::Bus,
+            false => method,
+        }
     }
 
     /// Whether a reset of the function's bus reaches other groups, or nothing

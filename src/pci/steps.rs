@@ -188,7 +188,7 @@ impl Setup<'_> {
         let mut buses = Vec::new();
         let endpoint = |at: &FunctionIndex| !self.topology[*at].is_bridge();
         for at in self.members(group).filter(endpoint) {
-            let (function, method) = (&self.topology[at], self.topology[at].reset());
+            let (function, method) = (&self.topology[at], self.reset_method(at));
             if method == ResetMethod::Bus {
                 // One reset of the bus does for all on it, and must not be done
                 // to others.

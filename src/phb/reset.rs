@@ -65,7 +65,9 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> Phb<'_, H, F, W> {
                 self.express(function, offset)
             }
             ResetMethod::Advanced { offset } => self.advanced(function, offset),
-            ResetMethod::Power { offset } => self.power(function, offset),
+            ResetMethod::Power { offset } => {
+                return self.power(function, offset, &reached, &saved);
+            }
             ResetMethod::Bus => {
                 let above = topology
                     .find(function.bdfn)
@@ -119,15 +121,38 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> Phb<'_, H, F, W> {
         registers.write8(offset + AF_CONTROL, AF_FLR)
     }
 
-    fn power(&self, function: FunctionId, offset: u16) -> Result<(), ConfigError> {
+    /// D3hot and back; the function must be seen to go there, as firmware drops
+    /// the write for some.
+    fn power(
+        &self,
+        function: FunctionId,
+        offset: u16,
+        reached: &[&Function],
+        saved: &[Saved],
+    ) -> Result<(), StepError> {
         let mut config = Config::known(self);
         let mut registers = Registers::new(&mut config, function);
-        let control = registers.read16(offset + POWER_CONTROL)? & !POWER_STATE;
-        for state in [3, 0] {
-            registers.write16(offset + POWER_CONTROL, control | state)?;
+        let at = offset + POWER_CONTROL;
+        let mut through = || -> Result<u16, ConfigError> {
+            let control = registers.read16(at)? & !POWER_STATE;
+            registers.write16(at, control | POWER_STATE)?;
             registers.pause(POWER_MS as u32);
+            let read = registers.read16(at)?;
+            registers.write16(at, control)?;
+            registers.pause(POWER_MS as u32);
+            Ok(read)
+        };
+        let read = through().map_err(StepError::Config)?;
+        if read & POWER_STATE != POWER_STATE {
+            return Err(StepError::ReadBack {
+                function,
+                offset: at,
+                written: POWER_STATE.into(),
+                read: read.into(),
+            });
         }
-        Ok(())
+        self.hardware().wait_ms(SETTLE_MS);
+        self.come_back(reached, saved)
     }
 
     /// Everything on the bus below `bridge`: by firmware where it has a slot
