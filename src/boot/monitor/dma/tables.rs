@@ -32,7 +32,7 @@ pub(in super::super) fn windows() {
         return;
     };
     if all.is_empty() {
-        println!("No windows: no partition has a device.");
+        println!("No windows.");
         return;
     }
     println!(
