@@ -16,10 +16,10 @@ use crate::dma::{
 };
 use crate::memory::ledger::Holdings;
 use crate::partition::map::GuestMap;
-use crate::seam::sync::{AtomicU32, Ordering};
+use crate::seam::sync::{AtomicU32, Ordering, relax};
 use crate::seam::{PeId, Platform, TveSelect};
 use crate::tce::shape::{DMA_BITS, MIN_LEVEL_SHIFT, TVE_BITS};
-use crate::tce::{PageShift, PageSizes, TableShape};
+use crate::tce::{PageShift, PageSizes, ShapeError, TableShape};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use arrayvec::ArrayVec;
@@ -34,6 +34,21 @@ pub const MAX_GROUPS: u32 = MAX_WINDOWS / WINDOWS;
 /// Linux takes it from `ibm,dma-window`.
 pub const DEFAULT_SHIFT: u32 = 30;
 
+/// How the default window of a group is made, on PHBs with these IO page sizes:
+/// in two levels, so that it costs what is mapped.
+///
+/// # Errors
+/// None with these numbers.
+pub fn default_window(sizes: PageSizes) -> Result<WindowConfig, ShapeError> {
+    Ok(WindowConfig {
+        base: BusAddr::new(0),
+        pages: 1 << (DEFAULT_SHIFT - PageShift::K4.get()),
+        shape: TableShape::new(PageShift::K4, 2, MIN_LEVEL_SHIFT)?,
+        sizes,
+        limit: MOST_PAGES_AT_ONCE,
+    })
+}
+
 /// Base-2 logarithm of the most bytes of a window from address 0: behind them
 /// is the host bridge's own MMIO, up to 4 GiB.
 const LOW_SHIFT: u32 = 31;
@@ -44,16 +59,28 @@ const LEVEL_BITS: u32 = 13;
 /// The windows of a group by TVE, in the order of their LIOBNs.
 const TVES: [TveSelect; WINDOWS as usize] = [TveSelect::Low, TveSelect::High];
 
-/// A group that a partition has, as its calls name it.
-pub struct Group {
+/// A group that a partition has, as its calls name it. Its default window belongs
+/// to whoever made the group, who attaches it before [`Group::open`] and detaches
+/// it after [`WindowCalls::close`]: the partition may do without it meanwhile.
+pub struct Group<P: Platform> {
     buid: u64,
     functions: Box<[u32]>,
     pes: ArrayVec<PeId, PES_PER_WINDOW>,
     /// Its first LIOBN.
     first: u32,
-    /// 1 while a call changes its windows.
-    claimed: AtomicU32,
+    default: Arc<Window<P>>,
+    /// [`FREE`], [`CLAIMED`] or [`CLOSED`].
+    state: AtomicU32,
+    /// 1 if the partition has removed the default window.
+    without: AtomicU32,
 }
+
+/// Its windows may be changed.
+const FREE: u32 = 0;
+/// A call changes them.
+const CLAIMED: u32 = 1;
+/// The partition cannot change them.
+const CLOSED: u32 = 2;
 
 /// Why a group cannot be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -66,9 +93,9 @@ pub enum GroupError {
     Index(u32),
 }
 
-impl Group {
-    /// Group number `index` of a partition, from 0. `buid` names its host bridge
-    /// to the partition; `functions` are its functions there, as
+impl<P: Platform> Group<P> {
+    /// Group number `index` of a partition, from 0, closed. `buid` names its host
+    /// bridge to the partition; `functions` are its functions there, as
     /// `bus << 16 | device << 11 | function << 8`.
     ///
     /// # Errors
@@ -78,6 +105,7 @@ impl Group {
         buid: u64,
         functions: Box<[u32]>,
         pes: &[PeId],
+        default: Arc<Window<P>>,
     ) -> Result<Self, GroupError> {
         if index >= MAX_GROUPS {
             return Err(GroupError::Index(index));
@@ -88,7 +116,9 @@ impl Group {
             functions,
             pes: known.ok_or(GroupError::Pes(pes.len()))?,
             first: FIRST + index * WINDOWS,
-            claimed: AtomicU32::new(0),
+            default,
+            state: AtomicU32::new(CLOSED),
+            without: AtomicU32::new(0),
         })
     }
 
@@ -97,9 +127,9 @@ impl Group {
         self.buid
     }
 
-    /// Its PEs.
-    pub fn pes(&self) -> &[PeId] {
-        &self.pes
+    /// Its functions, as the partition names them.
+    pub fn functions(&self) -> &[u32] {
+        &self.functions
     }
 
     /// The LIOBN of the window behind `tve`, whether there is one or not.
@@ -110,20 +140,51 @@ impl Group {
         })
     }
 
+    /// What the partition's tree says of its default window.
+    pub fn default_window(&self) -> Described {
+        described(self.liobn(TveSelect::Low), &self.default)
+    }
+
+    /// The partition may change its windows from now on.
+    pub fn open(&self) {
+        self.state.store(FREE, Ordering::Release);
+    }
+
     /// Its windows are this call's to change, until the result is dropped.
-    fn claim(&self) -> Answer<Claim<'_>> {
-        if self.claimed.swap(1, Ordering::Acquire) != 0 {
-            return Err(BUSY);
+    fn claim(&self) -> Answer<Claim<'_, P>> {
+        let claimed =
+            self.state
+                .compare_exchange(FREE, CLAIMED, Ordering::Acquire, Ordering::Relaxed);
+        match claimed {
+            Ok(_) => Ok(Claim {
+                group: self,
+                then: FREE,
+            }),
+            Err(CLAIMED) => Err(BUSY),
+            Err(_) => Err(HARDWARE),
         }
-        Ok(Claim(self))
+    }
+
+    /// The same to close it; a call that is at work ends by itself.
+    fn claim_last(&self) -> Claim<'_, P> {
+        while self.state.swap(CLAIMED, Ordering::Acquire) == CLAIMED {
+            relax();
+        }
+        Claim {
+            group: self,
+            then: CLOSED,
+        }
     }
 }
 
-struct Claim<'a>(&'a Group);
+struct Claim<'a, P: Platform> {
+    group: &'a Group<P>,
+    then: u32,
+}
 
-impl Drop for Claim<'_> {
+impl<P: Platform> Drop for Claim<'_, P> {
     fn drop(&mut self) {
-        self.0.claimed.store(0, Ordering::Release);
+        self.group.state.store(self.then, Ordering::Release);
     }
 }
 
@@ -186,11 +247,21 @@ pub struct WindowCalls<'a, P: Platform> {
     /// Its windows.
     pub windows: &'a Liobns<P>,
     /// Its groups.
-    pub groups: &'a [Group],
+    pub groups: &'a [Arc<Group<P>>],
     /// The memory that its windows may map.
     pub holdings: &'a Arc<Holdings<P>>,
     /// What its tables are charged to.
     pub quota: &'a Arc<Quota>,
+    /// Who knows all windows of the machine.
+    pub watch: Watch<P>,
+}
+
+/// Who is told of windows that a partition makes.
+pub struct Watch<P: Platform> {
+    /// There is a window; no PE uses it yet.
+    pub made: fn(&Arc<Window<P>>),
+    /// It is removed.
+    pub gone: fn(&Arc<Window<P>>),
 }
 
 impl<P: Platform> WindowCalls<'_, P> {
@@ -250,45 +321,82 @@ impl<P: Platform> WindowCalls<'_, P> {
     /// nothing new, and may be removed again.
     pub fn remove(&self, liobn: u32) -> Answer {
         let liobn = Liobn(liobn);
-        let has = |group: &&Group| TVES.iter().any(|&tve| group.liobn(tve) == liobn);
+        let has = |group: &&Arc<Group<P>>| TVES.iter().any(|&tve| group.liobn(tve) == liobn);
         let group = self.groups.iter().find(has).ok_or(PARAMETER)?;
         let claim = group.claim()?;
         let window = self.windows.find(liobn).ok_or(PARAMETER)?;
-        self.unmake(&claim, liobn, &window, DetachMode::Running)
+        self.unmake(&claim, liobn, &window)
     }
 
     /// `ibm,reset-pe-dma-window`: the group has its default window, empty, and
-    /// no other. It has that before its partition starts.
+    /// no other, as when its partition starts.
     ///
     /// # Errors
     /// The RTAS status; it may be tried again.
     pub fn reset(&self, config: u32, buid: u64) -> Answer {
-        let group = self.group(config, buid)?;
-        self.start(group).map(|_| ())
+        let claim = self.group(config, buid)?.claim()?;
+        for tve in TVES {
+            let liobn = claim.group.liobn(tve);
+            if let Some(window) = self.windows.find(liobn) {
+                self.unmake(&claim, liobn, &window)?;
+            }
+        }
+        // Also after a failure in between, when it has no name.
+        self.leave_default(&claim)?;
+        let group = claim.group;
+        let attached = group
+            .pes
+            .iter()
+            .try_for_each(|&pe| self.engine.attach(&group.default, pe));
+        if let Err(error) = attached {
+            // It has no name until it works.
+            self.leave_default(&claim)?;
+            return Err(refusal(error));
+        }
+        group.without.store(0, Ordering::Relaxed);
+        self.name_default(group)
     }
 
-    /// As [`WindowCalls::reset`], for Pinion itself.
+    /// Takes a group's windows from its partition: those that it made are removed,
+    /// the functions reset. The default window has its name again, and is to
+    /// be detached.
     ///
     /// # Errors
-    /// The RTAS status.
-    pub fn start(&self, group: &Group) -> Answer<Described> {
-        let claim = group.claim()?;
-        self.unmake_all(&claim, DetachMode::Running)?;
-        let page = PageShift::K4;
-        self.make(&claim, TveSelect::Low, page, DEFAULT_SHIFT - page.get())
-    }
-
-    /// Removes all windows of `group`, and resets its functions: for a group that
-    /// leaves the partition.
-    ///
-    /// # Errors
-    /// The RTAS status; it may be tried again.
-    pub fn end(&self, group: &Group) -> Answer {
-        self.unmake_all(&group.claim()?, DetachMode::Reset)
+    /// What the engine says; the group is closed, and this may be tried again.
+    pub fn close(&self, group: &Group<P>) -> Result<(), DmaError> {
+        let claim = group.claim_last();
+        for tve in TVES {
+            let liobn = group.liobn(tve);
+            let Some(window) = self.windows.find(liobn) else {
+                continue;
+            };
+            if !Arc::ptr_eq(&window, &group.default) {
+                self.engine.remove(&window, DetachMode::Reset)?;
+                (self.watch.gone)(&window);
+                self.windows.forget(liobn);
+            }
+        }
+        if group.without.load(Ordering::Relaxed) != 0 {
+            // Nobody resets them otherwise: they are in no window.
+            for &pe in &group.pes {
+                match self.engine.release_pe(pe) {
+                    // It uses the default window still: to be detached.
+                    Ok(()) | Err(DmaError::TveInUse { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            group.without.store(0, Ordering::Relaxed);
+        }
+        let liobn = group.liobn(TveSelect::Low);
+        if self.windows.find(liobn).is_none() {
+            self.windows.insert(liobn, Arc::clone(&group.default))?;
+        }
+        drop(claim);
+        Ok(())
     }
 
     /// The windows that `group` has.
-    pub fn describe(&self, group: &Group) -> impl Iterator<Item = Described> {
+    pub fn describe(&self, group: &Group<P>) -> impl Iterator<Item = Described> {
         TVES.into_iter().filter_map(move |tve| {
             let liobn = group.liobn(tve);
             let window = self.windows.find(liobn)?;
@@ -296,19 +404,21 @@ impl<P: Platform> WindowCalls<'_, P> {
         })
     }
 
-    fn group(&self, config: u32, buid: u64) -> Answer<&Group> {
-        let named = |group: &&Group| group.buid == buid && group.functions.contains(&config);
-        self.groups.iter().find(named).ok_or(PARAMETER)
+    fn group(&self, config: u32, buid: u64) -> Answer<&Group<P>> {
+        let named =
+            |group: &&Arc<Group<P>>| group.buid == buid && group.functions.contains(&config);
+        let found = self.groups.iter().find(named);
+        found.map(|group| &**group).ok_or(PARAMETER)
     }
 
     fn make(
         &self,
-        claim: &Claim<'_>,
+        claim: &Claim<'_, P>,
         tve: TveSelect,
         page: PageShift,
         bits: u32,
     ) -> Answer<Described> {
-        let group = claim.0;
+        let group = claim.group;
         let liobn = group.liobn(tve);
         let shape = shape(page, bits, self.levels(group)).ok_or(PARAMETER)?;
         let config = WindowConfig {
@@ -326,6 +436,7 @@ impl<P: Platform> WindowCalls<'_, P> {
             .engine
             .create_window(&config, self.holdings.clone(), self.quota.clone())
             .map_err(refusal)?;
+        (self.watch.made)(&window);
         let attached = group
             .pes
             .iter()
@@ -335,37 +446,48 @@ impl<P: Platform> WindowCalls<'_, P> {
             .insert(liobn, window.clone())
             .map_err(refusal)?;
         if let Err(error) = attached {
-            self.unmake(claim, liobn, &window, DetachMode::Running)?;
+            self.unmake(claim, liobn, &window)?;
             return Err(refusal(error));
         }
         Ok(described(liobn, &window))
     }
 
-    fn unmake_all(&self, claim: &Claim<'_>, mode: DetachMode) -> Answer {
-        TVES.iter().try_for_each(|&tve| {
-            let liobn = claim.0.liobn(tve);
-            match self.windows.find(liobn) {
-                Some(window) => self.unmake(claim, liobn, &window, mode),
-                None => Ok(()),
-            }
-        })
-    }
-
-    fn unmake(
-        &self,
-        _claim: &Claim<'_>,
-        liobn: Liobn,
-        window: &Window<P>,
-        mode: DetachMode,
-    ) -> Answer {
-        self.engine.remove(window, mode).map_err(refusal)?;
+    fn unmake(&self, claim: &Claim<'_, P>, liobn: Liobn, window: &Arc<Window<P>>) -> Answer {
+        if Arc::ptr_eq(window, &claim.group.default) {
+            self.leave_default(claim)?;
+        } else {
+            self.engine
+                .remove(window, DetachMode::Running)
+                .map_err(refusal)?;
+            (self.watch.gone)(window);
+        }
         self.windows.forget(liobn);
         Ok(())
     }
 
+    /// The group uses its default window no more, which is empty then.
+    fn leave_default(&self, claim: &Claim<'_, P>) -> Answer {
+        let group = claim.group;
+        group.without.store(1, Ordering::Relaxed);
+        for &pe in &group.pes {
+            match self.engine.detach(&group.default, pe, DetachMode::Running) {
+                Ok(()) | Err(DmaError::NotAttached(_)) => {}
+                Err(error) => return Err(refusal(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn name_default(&self, group: &Group<P>) -> Answer {
+        let liobn = group.liobn(TveSelect::Low);
+        self.windows
+            .insert(liobn, Arc::clone(&group.default))
+            .map_err(refusal)
+    }
+
     /// IO page sizes that all PHBs of `group` have, and that the partition's
     /// memory can be mapped by.
-    fn sizes(&self, group: &Group) -> PageSizes {
+    fn sizes(&self, group: &Group<P>) -> PageSizes {
         let fits = |page: &PageShift| {
             let has =
                 |&pe| self.engine.platform().table_limits(pe).page_shifts >> page.get() & 1 != 0;
@@ -375,14 +497,14 @@ impl<P: Platform> WindowCalls<'_, P> {
         all.fold(PageSizes::NONE, PageSizes::with)
     }
 
-    fn mask(&self, group: &Group) -> u32 {
+    fn mask(&self, group: &Group<P>) -> u32 {
         let sizes = self.sizes(group);
         let has = |page: &PageShift| sizes.contains(*page);
         let all = PageShift::ALL.into_iter().filter(has);
         all.fold(0, |mask, page| mask | page_bit(page))
     }
 
-    fn levels(&self, group: &Group) -> u32 {
+    fn levels(&self, group: &Group<P>) -> u32 {
         let each = group
             .pes
             .iter()
@@ -392,7 +514,7 @@ impl<P: Platform> WindowCalls<'_, P> {
 
     /// Entries that a new window may have in any of the group's IO page sizes
     /// and that the partition's table memory is enough for: 0 or a power of two.
-    fn most_entries(&self, group: &Group, tve: TveSelect) -> u64 {
+    fn most_entries(&self, group: &Group<P>, tve: TveSelect) -> u64 {
         let left = self.quota.limit().saturating_sub(self.quota.used());
         let (sizes, levels) = (self.sizes(group), self.levels(group));
         let fits = |bits: u32| {

@@ -29,6 +29,10 @@ macro_rules! tokens {
 }
 
 tokens! {
+    /// Looks at an entry of a TCE table.
+    GetTce = 0x1c,
+    /// Sets an entry of a TCE table.
+    PutTce = 0x20,
     /// Reads from the terminal.
     GetTermChar = 0x54,
     /// Writes to the terminal.
@@ -51,6 +55,10 @@ tokens! {
     Confer = 0xe4,
     /// Wakes another vCPU.
     Prod = 0xe8,
+    /// Sets many entries of a TCE table to one value.
+    StuffTce = 0x138,
+    /// Sets many entries of a TCE table from a list.
+    PutTceIndirect = 0x13c,
     /// Takes an interrupt, and says when.
     XirrX = 0x2fc,
     /// A random number.
@@ -95,6 +103,9 @@ pub fn call(gpr: &mut [u64; 32], host: &mut impl Host) -> Next {
 
 fn answer(token: Token, gpr: &mut [u64; 32], host: &mut impl Host) -> i64 {
     match token {
+        Token::GetTce | Token::PutTce | Token::StuffTce | Token::PutTceIndirect => {
+            entries(token, gpr, host)
+        }
         Token::PutTermChar => put_terminal(gpr, host),
         Token::GetTermChar => get_terminal(gpr, host),
         Token::SetMode => set_mode(gpr, host),
@@ -134,6 +145,29 @@ fn answer(token: Token, gpr: &mut [u64; 32], host: &mut impl Host) -> i64 {
             gpr[5] = 0;
         }),
         Token::Cede | Token::Confer | Token::Rtas => code::FUNCTION,
+    }
+}
+
+/// r4: LIOBN; r5: bus address; r6: entry, or a list of entries; r7: count.
+fn entries(token: Token, gpr: &mut [u64; 32], host: &mut impl Host) -> i64 {
+    let host = &*host;
+    let Some(calls) = host.tces() else {
+        return code::PARAMETER;
+    };
+    let (liobn, ioba, tce, count) = (gpr[4], gpr[5], gpr[6], gpr[7]);
+    match token {
+        Token::PutTce => calls.put(liobn, ioba, tce),
+        Token::StuffTce => calls.stuff(liobn, ioba, tce, count),
+        Token::PutTceIndirect => {
+            calls.put_indirect(liobn, ioba, tce, count, |from, to| host.read(from, to))
+        }
+        _ => match calls.get(liobn, ioba) {
+            Ok(tce) => {
+                gpr[4] = tce;
+                code::SUCCESS
+            }
+            Err(code) => code,
+        },
     }
 }
 

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod bridge;
 pub mod code;
 pub mod ddw;
 mod dispatch;
@@ -19,10 +20,23 @@ mod writer;
 pub use dispatch::{Token, call, quick};
 
 use crate::addr::GuestAddr;
+use crate::seam::Platform;
+use ddw::WindowCalls;
+use tce::TceCalls;
 
 /// What a partition's vCPU asks of the machine. Addresses are the partition's
 /// and unchecked: the host refuses what is not the partition's memory.
 pub trait Host {
+    /// What is below its DMA engine.
+    type Platform: Platform;
+
+    /// What its TCE calls work on; `None`: it has no windows.
+    fn tces(&self) -> Option<TceCalls<'_, Self::Platform>>;
+
+    /// What its calls for windows work on, for one call.
+    fn with_windows(&mut self, act: &mut dyn FnMut(&WindowCalls<'_, Self::Platform>))
+    -> Option<()>;
+
     /// Copies memory of the partition; `false` if not all of it is memory.
     fn read(&self, from: GuestAddr, to: &mut [u8]) -> bool;
 
@@ -94,6 +108,9 @@ pub enum Next {
     /// The partition has given up.
     Failed,
 }
+
+#[cfg(test)]
+use crate::sim::Flat;
 
 #[cfg(test)]
 mod tests;

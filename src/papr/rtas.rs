@@ -2,6 +2,7 @@
 //! enters a few instructions in its own memory, which make one hypervisor call
 //! with the address of the arguments.
 
+use super::ddw::{Available, WindowCalls};
 use super::{Host, Next};
 use crate::addr::GuestAddr;
 use alloc::string::String;
@@ -40,6 +41,13 @@ macro_rules! functions {
             /// tells it.
             pub const ALL: &[(u32, &str)] = &[$(($token, $text),)*];
 
+            /// Its token.
+            pub const fn token(self) -> u32 {
+                match self {
+                    $(Self::$name => $token,)*
+                }
+            }
+
             fn of(token: u32) -> Option<Self> {
                 match token {
                     $($token => Some(Self::$name),)*
@@ -69,6 +77,14 @@ functions! {
     QueryStopped = 8 "query-cpu-stopped-state",
     /// A parameter of the system.
     GetSystemParameter = 9 "ibm,get-system-parameter",
+    /// What DMA windows a group could have.
+    QueryWindow = 10 "ibm,query-pe-dma-window",
+    /// Makes a DMA window.
+    CreateWindow = 11 "ibm,create-pe-dma-window",
+    /// Removes a DMA window.
+    RemoveWindow = 12 "ibm,remove-pe-dma-window",
+    /// Restores the default window.
+    ResetWindow = 13 "ibm,reset-pe-dma-window",
 }
 
 /// Most words of arguments or answers.
@@ -90,6 +106,12 @@ impl<H: Host> Call<'_, H> {
             return None;
         }
         word(self.host, self.at.checked_add(HEAD + 4 * u64::from(index))?)
+    }
+
+    /// A function and its host bridge, the first three arguments of some calls.
+    fn function(&self) -> Option<(u32, u64)> {
+        let (config, high, low) = (self.argument(0)?, self.argument(1)?, self.argument(2)?);
+        Some((config, u64::from(high) << 32 | u64::from(low)))
     }
 
     /// Sets an answer; 0 is the status. What there is no room for is left out.
@@ -166,8 +188,82 @@ fn act<H: Host>(function: Function, call: &mut Call<'_, H>) -> (i32, Next) {
         }
         Function::StartCpu => start(call),
         Function::GetSystemParameter => NOT_SUPPORTED,
+        Function::QueryWindow => query_window(call),
+        Function::CreateWindow => create_window(call),
+        Function::RemoveWindow => match call.argument(0) {
+            Some(liobn) => windows(call.host, |windows| windows.remove(liobn)),
+            None => PARAMETER,
+        },
+        Function::ResetWindow => match call.function() {
+            Some((config, buid)) => windows(call.host, |windows| windows.reset(config, buid)),
+            None => PARAMETER,
+        },
     };
     (status, Next::Resume)
+}
+
+/// The status of a call for windows.
+fn windows<H: Host>(
+    host: &mut H,
+    mut act: impl FnMut(&WindowCalls<'_, H::Platform>) -> Result<(), i32>,
+) -> i32 {
+    let mut status = PARAMETER;
+    host.with_windows(&mut |calls| status = act(calls).err().unwrap_or(SUCCESS));
+    status
+}
+
+/// Answers of `ibm,query-pe-dma-window`, the status included: without and with
+/// the upper half of the number of entries.
+const QUERY_ANSWERS: core::ops::RangeInclusive<u32> = 5..=6;
+
+fn query_window<H: Host>(call: &mut Call<'_, H>) -> i32 {
+    let Some((config, buid)) = call.function() else {
+        return PARAMETER;
+    };
+    if !QUERY_ANSWERS.contains(&call.answers) {
+        return PARAMETER;
+    }
+    let mut found = Available::default();
+    let status = windows(call.host, |calls| {
+        found = calls.query(config, buid)?;
+        Ok(())
+    });
+    if status != SUCCESS {
+        return status;
+    }
+    call.answer(1, found.windows);
+    let pages = if call.answers == *QUERY_ANSWERS.end() {
+        call.answer(2, (found.entries >> 32) as u32);
+        call.answer(3, found.entries as u32);
+        4
+    } else {
+        // As many as its word can say.
+        call.answer(2, u32::try_from(found.entries).unwrap_or(u32::MAX));
+        3
+    };
+    call.answer(pages, found.pages);
+    // No page is migrated: partitions do not move.
+    call.answer(pages + 1, 0);
+    SUCCESS
+}
+
+fn create_window<H: Host>(call: &mut Call<'_, H>) -> i32 {
+    let (Some((config, buid)), Some(page), Some(window)) =
+        (call.function(), call.argument(3), call.argument(4))
+    else {
+        return PARAMETER;
+    };
+    let mut made = None;
+    let status = windows(call.host, |calls| {
+        made = Some(calls.create(config, buid, page, window)?);
+        Ok(())
+    });
+    if let Some(made) = made {
+        call.answer(1, made.liobn.0);
+        call.answer(2, (made.base.get() >> 32) as u32);
+        call.answer(3, made.base.get() as u32);
+    }
+    status
 }
 
 fn start<H: Host>(call: &mut Call<'_, H>) -> i32 {

@@ -86,10 +86,14 @@ impl<P: Platform> TceCalls<'_, P> {
         if count == 0 {
             return Ok(());
         }
-        let entry = self.entry(&window, tce)?;
-        self.engine
-            .remap_same(&window, BusAddr::new(ioba), entry, count)
-            .map_err(refusal)
+        let (bus, entry) = (BusAddr::new(ioba), self.entry(&window, tce)?);
+        if !entry.is_mapping() {
+            let unmapped = self.engine.unmap(&window, bus, count);
+            return unmapped.map(|_| ()).map_err(refusal);
+        }
+        let entries = [entry; MOST_ENTRIES as usize];
+        let entries = entries.get(..count as usize).ok_or(code::PARAMETER)?;
+        self.engine.remap(&window, bus, entries).map_err(refusal)
     }
 
     /// A long unmap. Each of the engine's operations has its kill: one for 2^20

@@ -65,6 +65,14 @@ impl Model {
 }
 
 impl Host for Model {
+    type Platform = Flat;
+
+    fn tces(&self) -> Option<TceCalls<'_, Self::Platform>> {
+        None
+    }
+    fn with_windows(&mut self, _: &mut dyn FnMut(&WindowCalls<'_, Self::Platform>)) -> Option<()> {
+        None
+    }
     fn read(&self, from: GuestAddr, to: &mut [u8]) -> bool {
         match self.range(from, to.len()) {
             Some(range) => to.copy_from_slice(&self.memory[range]),

@@ -2,8 +2,9 @@
 //! in order to be a partition with radix translation. What describes the
 //! processor is copied from the machine's own tree.
 
+use super::bridge::Bridge;
 use super::dispatch::TERMINAL;
-use super::rtas::{ENTRY, Function};
+use super::rtas::{ENTRY, Function as Service};
 use super::writer::Writer;
 use crate::fdt::Node;
 use alloc::vec::Vec;
@@ -27,6 +28,8 @@ pub struct Spec<'a> {
     pub rtas: u32,
     /// For the kernel's random numbers.
     pub seed: [u8; 32],
+    /// Its host bridges, one for each group of functions.
+    pub bridges: &'a [Bridge],
 }
 
 /// Bytes that RTAS takes.
@@ -126,7 +129,10 @@ pub fn build(spec: &Spec<'_>, processor: &Node<'_>) -> Result<Vec<u8>, TreeError
         })?;
         tree.node("rtas", |tree| services(tree, spec))?;
         tree.node("interrupt-controller", |tree| controller(tree, spec))?;
-        tree.node("vdevice", terminal)
+        tree.node("vdevice", terminal)?;
+        spec.bridges
+            .iter()
+            .try_for_each(|bridge| bridge.write(tree))
     })?;
     // Reserved: kernels take memory before they look at RTAS.
     Ok(tree.finish((spec.rtas.into(), RTAS_BYTES.into())))
@@ -190,7 +196,7 @@ fn services(tree: &mut Writer, spec: &Spec<'_>) -> Result<(), TreeError> {
     tree.cells("rtas-size", &[RTAS_BYTES]);
     tree.cells("linux,rtas-base", &[spec.rtas]);
     tree.cells("linux,rtas-entry", &[spec.rtas]);
-    for (token, name) in Function::ALL {
+    for (token, name) in Service::ALL {
         tree.cells(name, &[*token]);
     }
     Ok(())
@@ -222,7 +228,12 @@ fn terminal(tree: &mut Writer) -> Result<(), TreeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::addr::{BusAddr, HostAddr};
+    use crate::dma::Liobn;
     use crate::fdt::Tree;
+    use crate::papr::bridge::{Function, Space};
+    use crate::papr::ddw::Described;
+    use crate::tce::PageShift;
 
     fn spec(bootargs: &str) -> Spec<'_> {
         Spec {
@@ -234,6 +245,7 @@ mod tests {
             initrd: Some((0x100_0000, 0x100_1234)),
             rtas: 0xfff_0000,
             seed: [5; 32],
+            bridges: &[],
         }
     }
 
@@ -278,6 +290,91 @@ mod tests {
                 [(0xfff_0000, 4096)]
             );
         }
+    }
+
+    #[test]
+    fn host_bridges_are_described_as_kernels_read_them() {
+        let bytes = std::fs::read("tests/data/trees/powernv9.dtb").unwrap();
+        let machine = Tree::check(&bytes).unwrap();
+        let cpus = machine.find("/cpus").unwrap();
+        let processor = cpus
+            .children()
+            .find(|node| node.text("device_type") == Some("cpu"))
+            .unwrap();
+        let space = |bar, wide, bus, host, bytes| Space {
+            bar,
+            wide,
+            prefetchable: wide,
+            bus: BusAddr::new(bus),
+            host: HostAddr::new(host),
+            bytes,
+        };
+        let bridges = [Bridge {
+            buid: 0x0800_0000_2000_0003,
+            window: Described {
+                liobn: Liobn(0x8000_0006),
+                base: BusAddr::new(0),
+                bytes: 1 << 30,
+                page: PageShift::K4,
+                levels: 2,
+            },
+            functions: alloc::vec![Function {
+                config: 0x01_1900,
+                vendor: 0x1b36,
+                device: 0x0010,
+                revision: 2,
+                class: 0x01_0802,
+                spaces: alloc::vec![
+                    space(0, true, 0x1_0000_0000, 0x6_0000_0000_0000, 0x4000),
+                    space(4, false, 0x8010_0000, 0x6_00c0_0010_0000, 0x1000),
+                ],
+            }],
+        }];
+        let spec = Spec {
+            bridges: &bridges,
+            ..spec("")
+        };
+        let written = build(&spec, &processor).unwrap();
+        let tree = Tree::check(&written).unwrap();
+        let node = tree.find("/pci@800000020000003").unwrap();
+        let cells = |node: &Node<'_>, name| -> Vec<u32> {
+            let bytes = node.property(name).unwrap().bytes().as_chunks::<4>().0;
+            bytes.iter().map(|cell| u32::from_be_bytes(*cell)).collect()
+        };
+        assert_eq!(node.text("device_type"), Some("pci"));
+        assert_eq!(
+            cells(&node, "reg"),
+            [0x0800_0000, 0x2000_0003, 0, 0],
+            "two cells each, by the root"
+        );
+        assert_eq!(cells(&node, "bus-range"), [1, 1]);
+        assert_eq!(
+            cells(&node, "ibm,dma-window"),
+            [0x8000_0006, 0, 0, 0, 1 << 30]
+        );
+        assert_eq!(cells(&node, "ibm,ddw-applicable"), [10, 11, 12]);
+        assert_eq!(cells(&node, "ibm,ddw-extensions"), [2, 13, 1]);
+        let ranges = [
+            [0x4300_0000, 1, 0, 0x6_0000, 0, 0, 0x4000],
+            [0x0200_0000, 0, 0x8010_0000, 0x6_00c0, 0x10_0000, 0, 0x1000],
+        ];
+        assert_eq!(cells(&node, "ranges"), ranges.concat());
+        let function = node.children().next().unwrap();
+        assert_eq!(function.name(), "device@3,1");
+        let assigned = [
+            [0xc301_1910, 1, 0, 0, 0x4000],
+            [0x8201_1920, 0, 0x8010_0000, 0, 0x1000],
+        ];
+        assert_eq!(cells(&function, "assigned-addresses"), assigned.concat());
+        let reg = [
+            [0x01_1900, 0, 0, 0, 0],
+            [0x4301_1910, 0, 0, 0, 0x4000],
+            [0x0201_1920, 0, 0, 0, 0x1000],
+        ];
+        assert_eq!(cells(&function, "reg"), reg.concat());
+        assert_eq!(function.u32("class-code"), Some(0x01_0802));
+        let rtas = tree.find("/rtas").unwrap();
+        assert_eq!(rtas.u32("ibm,query-pe-dma-window"), Some(10));
     }
 
     #[test]

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use pinion::addr::{BusAddr, GuestAddr, HostAddr};
-use pinion::dma::{DmaError, Engine, Liobn};
+use pinion::dma::{DetachMode, DmaError, Engine, Liobn, Window};
 use pinion::memory::ledger::Ledger;
-use pinion::papr::ddw::{Available, Group, GroupError, MAX_GROUPS, WindowCalls};
+use pinion::papr::ddw::{
+    Available, Group, GroupError, MAX_GROUPS, Watch, WindowCalls, default_window,
+};
 use pinion::papr::liobn::Liobns;
 use pinion::papr::tce::TceCalls;
 use pinion::partition::map::{GuestMap, Piece};
 use pinion::seam::{PhbError, TableLimits, TveSelect};
 use pinion::sim::{Failure, Machine, PhbKind, PhbModel, Step};
-use pinion::tce::PageShift;
+use pinion::tce::{PageShift, PageSizes};
 
 use super::support::{Party, Rig, pe};
 
@@ -34,7 +36,8 @@ pub struct Guest {
     pub party: Party,
     pub map: GuestMap,
     pub windows: Liobns<Machine>,
-    pub groups: [Group; 2],
+    pub groups: [Arc<Group<Machine>>; 2],
+    defaults: [Arc<Window<Machine>>; 2],
 }
 
 impl Guest {
@@ -59,7 +62,8 @@ impl Guest {
             ledger: Ledger::new().into(),
             page: PageShift::M16,
         };
-        let party = rig.party_with_quota(1, quota);
+        // With room for the default windows' first tables.
+        let party = rig.party_with_quota(1, quota + 0x4000);
         rig.grant(&party, 0x40, 1);
         rig.grant(&party, 0x20, 1);
         rig.grant(&rig.party(2), 0x80, 1);
@@ -72,17 +76,39 @@ impl Guest {
         for number in 0..3 {
             rig.machine().add_function(pe(number), number, party.owner);
         }
-        let groups = [
-            Group::new(0, 7, Box::new([0]), &[pe(2)]).unwrap(),
-            Group::new(1, BUID, Box::new(CONFIG), &[pe(0), pe(1)]).unwrap(),
-        ];
+        let windows = Liobns::default();
+        let sizes = PageSizes::PHB4;
+        let default = |pes: &[_], slot| {
+            let config = default_window(sizes).unwrap();
+            let (holdings, quota) = (party.holdings.clone(), party.quota.clone());
+            let window = rig.engine.create_window(&config, holdings, quota).unwrap();
+            for &pe in pes {
+                rig.engine.attach(&window, pe).unwrap();
+            }
+            let liobn = Liobns::<Machine>::of_slot(slot).unwrap();
+            windows.insert(liobn, window.clone()).unwrap();
+            window
+        };
+        let pes = [vec![pe(2)], vec![pe(0), pe(1)]];
+        let defaults = [default(&pes[0], 0), default(&pes[1], 2)];
+        let group = |index: u32, buid, functions| {
+            let at = index as usize;
+            let group = Group::new(index, buid, functions, &pes[at], defaults[at].clone());
+            Arc::new(group.unwrap())
+        };
+        let groups = [group(0, 7, Box::new([0])), group(1, BUID, Box::new(CONFIG))];
         let guest = Self {
             rig,
             party,
             map,
-            windows: Liobns::default(),
+            windows,
             groups,
+            defaults,
         };
+        assert_eq!(guest.reset(), Err(HARDWARE));
+        for group in &guest.groups {
+            group.open();
+        }
         guest.on();
         guest
     }
@@ -101,7 +127,22 @@ impl Guest {
             groups: &self.groups,
             holdings: &self.party.holdings,
             quota: &self.party.quota,
+            watch: Watch {
+                made: |_| (),
+                gone: |_| (),
+            },
         }
+    }
+
+    /// The partition has the groups no more.
+    pub fn finish(&self) {
+        for (group, default) in self.groups.iter().zip(&self.defaults) {
+            self.calls().close(group).unwrap();
+            self.rig.engine.remove(default, DetachMode::Reset).unwrap();
+        }
+        self.check(0);
+        assert_eq!(self.party.quota.used(), 0);
+        assert_eq!(self.rig.machine().table_bytes(), 0);
     }
 
     pub fn tces(&self) -> TceCalls<'_, Machine> {
@@ -219,14 +260,37 @@ fn the_default_window_goes_and_comes_back_empty() {
     assert_eq!(guest.party.quota.used(), used);
     assert_eq!(guest.tces().get(LIOBNS[0].into(), 0x1_0000), Ok(0));
     // Nothing of the other group has changed all the time.
-    assert_eq!(guest.calls().query(0, 7).unwrap().windows, 2);
+    assert_eq!(guest.calls().query(0, 7).unwrap().windows, 1);
     // It leaves the partition: nothing is left.
     guest.on();
     assert_eq!(guest.put(LIOBNS[0], 0, 3), 0);
-    assert_eq!(guest.calls().end(&guest.groups[1]), Ok(()));
-    guest.check(0);
-    assert_eq!(guest.party.quota.used(), 0);
-    assert_eq!(guest.rig.machine().table_bytes(), 0);
+    guest.finish();
+    assert_eq!(guest.reset(), Err(HARDWARE));
+}
+
+#[test]
+fn devices_without_a_window_are_reset_when_their_partition_ends() {
+    let guest = Guest::new(PhbKind::Phb4, 8 << 20);
+    assert!(guest.create(12, 20).is_ok());
+    assert_eq!(guest.calls().remove(LIOBNS[0]), Ok(()));
+    assert_eq!(guest.calls().remove(LIOBNS[1]), Ok(()));
+    assert_eq!(guest.query().windows, 2);
+    assert_eq!(guest.calls().close(&guest.groups[1]), Ok(()));
+    // They are nobody's: another partition may have them.
+    let other = guest.rig.party(3);
+    let config = default_window(PageSizes::PHB4).unwrap();
+    let (holdings, quota) = (other.holdings.clone(), other.quota.clone());
+    let window = guest.rig.engine.create_window(&config, holdings, quota);
+    let window = window.unwrap();
+    for number in 0..2 {
+        assert_eq!(guest.rig.engine.attach(&window, pe(number)), Ok(()));
+    }
+    let kept = guest.rig.engine.attach(&window, pe(2));
+    assert!(matches!(kept, Err(DmaError::PeOwned { .. })), "{kept:?}");
+    guest.rig.engine.remove(&window, DetachMode::Reset).unwrap();
+    guest.finish();
+    // Opened again, all is as at the start.
+    assert!(guest.windows.find(Liobn(LIOBNS[0])).is_some());
 }
 
 #[test]
@@ -272,11 +336,11 @@ fn what_is_offered_can_be_had_and_filled() {
     // Two operations, of two PEs.
     assert_eq!(guest.rig.machine().kills(0) - kills, 4);
     guest.check(0);
-    // Nothing for the default window's first table.
+    // Nothing for a first table.
     let guest = Guest::new(PhbKind::Phb4, 0);
     assert_eq!(guest.query().entries, 0);
     assert_eq!(guest.create(12, 20), Err(HARDWARE));
-    assert_eq!(guest.reset(), Err(HARDWARE));
+    assert_eq!(guest.reset(), Ok(()));
     guest.check(0);
 }
 
@@ -423,19 +487,18 @@ fn two_vcpus_that_change_one_group_try_again() {
 #[test]
 fn groups_that_cannot_be_are_refused() {
     let none = Box::new([]);
-    let group = |index, pes: &[_]| Group::new(index, 1, none.clone(), pes).err();
+    let guest = Guest::new(PhbKind::Phb4, 8 << 20);
+    let default = || guest.defaults[0].clone();
+    let group = |index, pes: &[_]| Group::new(index, 1, none.clone(), pes, default()).err();
     assert_eq!(group(0, &[]), Some(GroupError::Pes(0)));
     assert_eq!(group(0, &[pe(0); 9]), Some(GroupError::Pes(9)));
     for index in [MAX_GROUPS, u32::MAX] {
         assert_eq!(group(index, &[pe(0)]), Some(GroupError::Index(index)));
     }
-    let last = Group::new(MAX_GROUPS - 1, 1, none, &[pe(0); 8]).unwrap();
+    let last = Group::new(MAX_GROUPS - 1, 1, none.clone(), &[pe(0); 8], default()).unwrap();
     let windows = Liobns::<Machine>::default();
-    let guest = Guest::new(PhbKind::Phb4, 8 << 20);
-    guest.reset().unwrap();
-    let window = guest.windows.find(Liobn(LIOBNS[0])).unwrap();
     let high = last.liobn(TveSelect::High);
-    assert_eq!(windows.insert(high, window.clone()), Ok(()));
-    let taken = windows.insert(high, window);
+    assert_eq!(windows.insert(high, default()), Ok(()));
+    let taken = windows.insert(high, default());
     assert_eq!(taken, Err(DmaError::LiobnTaken(high)));
 }

@@ -6,6 +6,7 @@ mod support;
 
 mod ddw;
 mod ddw_hostile;
+mod dispatch;
 mod guest;
 mod tce;
 mod tce_heap;

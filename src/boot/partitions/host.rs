@@ -2,10 +2,13 @@
 
 use super::{Activity, Partition, Slot, kick};
 use crate::addr::GuestAddr;
+use crate::boot::pci::platform::Platform;
 use crate::cpu::guest::{Vcpu, lpcr};
 use crate::cpu::{self, msr};
 use crate::error;
+use crate::papr::ddw::WindowCalls;
 use crate::papr::icp::Icp;
+use crate::papr::tce::TceCalls;
 use crate::papr::{self};
 use crate::processor::Generation;
 use core::sync::atomic::Ordering;
@@ -34,6 +37,17 @@ impl Caller<'_> {
 }
 
 impl papr::Host for Caller<'_> {
+    type Platform = Platform;
+
+    // Partitions do not reach their windows yet.
+    fn tces(&self) -> Option<TceCalls<'_, Platform>> {
+        None
+    }
+
+    fn with_windows(&mut self, _: &mut dyn FnMut(&WindowCalls<'_, Platform>)) -> Option<()> {
+        None
+    }
+
     fn read(&self, from: GuestAddr, to: &mut [u8]) -> bool {
         self.partition.memory.read(from, to)
     }

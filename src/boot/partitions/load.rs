@@ -117,6 +117,7 @@ pub(super) fn load(plan: &Plan, memory: &Space, lpid: u64) -> Result<Loaded, Str
         initrd: places.initrd,
         rtas: places.rtas as u32,
         seed,
+        bridges: &[],
     };
     let cpus = start::tree().and_then(|tree| tree.find("/cpus"));
     let processor = cpus.and_then(|cpus| {

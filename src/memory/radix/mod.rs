@@ -153,6 +153,30 @@ impl RadixTree {
         Ok(())
     }
 
+    /// Takes back what one call of [`RadixTree::map`] has mapped, all of it or what
+    /// there is of it. Processors may know it until the caller makes them forget.
+    pub fn unmap<M: TableMemory>(&mut self, memory: &M, guest: GuestAddr, bytes: u64) {
+        let end = guest.get().saturating_add(bytes).min(1 << ADDRESS_BITS);
+        let mut at = guest.get();
+        while at < end {
+            let mut table = self.root;
+            let mut step = 1 << COVERS[0];
+            for (level, covers) in COVERS.iter().enumerate() {
+                step = 1u64 << covers;
+                match Entry::read(memory.load(table, index(at, level))) {
+                    Entry::Directory(next) => table = next,
+                    Entry::Leaf(_) => {
+                        memory.store(table, index(at, level), 0);
+                        break;
+                    }
+                    Entry::Empty => break,
+                }
+            }
+            at = (at & !(step - 1)).saturating_add(step);
+        }
+        memory.barrier();
+    }
+
     /// Where the machine has the byte at `guest`, as a processor finds it.
     pub fn find<M: TableMemory>(&self, memory: &M, guest: GuestAddr) -> Option<HostAddr> {
         if guest.get() >> ADDRESS_BITS != 0 {

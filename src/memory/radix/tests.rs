@@ -250,3 +250,35 @@ fn table_words_are_the_architectures() {
     assert_eq!(process(1 << 52, 0), None);
     assert_eq!(table_register(HostAddr::new(0x1_0000), 16), 0x1_0004);
 }
+
+#[test]
+fn what_is_unmapped_is_gone_and_nothing_else() {
+    let model = Model::default();
+    let mut tree = RadixTree::new(&model).unwrap();
+    let (mib, root) = (1u64 << 20, tree.root().get());
+    let (base, end) = (1u64 << 50, (1u64 << 50) + 6 * (1 << 20) + 0x3000);
+    let mut put = |what| map(&mut tree, &model, what, Kind::Device).unwrap();
+    put((base - 0x1000, 0x1000, 0x1000));
+    put((base, base, 6 * mib + 0x3000));
+    put((end, 0x2000, 0x1000));
+    // Of a device the pages are not cached.
+    assert_eq!(model.walk(root, base).unwrap().0 & 0x3f, 0x26);
+    let frames = model.frames.borrow().len();
+    tree.unmap(&model, GuestAddr::new(base), 6 * mib + 0x3000);
+    for at in (base..end).step_by(0x1000) {
+        assert_eq!(model.walk(root, at), None, "{at:#x}");
+    }
+    for at in [base - 0x1000, end] {
+        assert!(model.walk(root, at).is_some(), "{at:#x}");
+    }
+    // Again, where nothing is, and beyond the end.
+    tree.unmap(&model, GuestAddr::new(base), 6 * mib);
+    tree.unmap(&model, GuestAddr::new(1 << 41), 1 << 40);
+    tree.unmap(&model, GuestAddr::new((1 << 52) - 0x1000), u64::MAX);
+    assert!(model.walk(root, end).is_some());
+    // It can be mapped again, in the same levels.
+    map(&mut tree, &model, (base, base, 4 * mib), Kind::Device).unwrap();
+    assert_eq!(model.frames.borrow().len(), frames);
+    tree.release(&model);
+    assert!(model.frames.borrow().is_empty());
+}

@@ -1,0 +1,152 @@
+//! A host bridge of a partition, in its device tree: one for each group of
+//! functions (LoPAR 2.9, "PCI Host Bridge Nodes"; Linux's side is
+//! `arch/powerpc/platforms/pseries/{setup,iommu}.c`).
+
+use super::ddw::Described;
+use super::rtas::Function as Service;
+use super::tree::TreeError;
+use super::writer::Writer;
+use crate::addr::{BusAddr, HostAddr};
+use alloc::vec::Vec;
+
+/// Registers of a function that the partition reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Base address register, 0 to 5.
+    pub bar: u8,
+    /// At a 64-bit address.
+    pub wide: bool,
+    /// Reads have no side effects.
+    pub prefetchable: bool,
+    /// Where it is on the bus.
+    pub bus: BusAddr,
+    /// Where the processor sees it, the partition's too.
+    pub host: HostAddr,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// A function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// `bus << 16 | device << 11 | function << 8`.
+    pub config: u32,
+    /// Vendor id.
+    pub vendor: u16,
+    /// Device id.
+    pub device: u16,
+    /// Revision.
+    pub revision: u8,
+    /// Class code, 24 bits.
+    pub class: u32,
+    /// Its memory.
+    pub spaces: Vec<Space>,
+}
+
+/// A host bridge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bridge {
+    /// What names it in RTAS calls.
+    pub buid: u64,
+    /// Its default window.
+    pub window: Described,
+    /// Its functions, all of one bus.
+    pub functions: Vec<Function>,
+}
+
+/// Words of an address in `reg`, `assigned-addresses` and `ranges` (IEEE 1275's
+/// PCI binding): memory at 32 and at 64 bits, prefetchable, not relocatable.
+const MEMORY_32: u32 = 0x0200_0000;
+const MEMORY_64: u32 = 0x0300_0000;
+const PREFETCHABLE: u32 = 0x4000_0000;
+const FIXED: u32 = 0x8000_0000;
+
+/// First base address register in configuration space.
+const FIRST_BAR: u32 = 0x10;
+
+const fn halves(value: u64) -> [u32; 2] {
+    [(value >> 32) as u32, value as u32]
+}
+
+impl Space {
+    fn kind(&self) -> u32 {
+        let kind = if self.wide { MEMORY_64 } else { MEMORY_32 };
+        kind | if self.prefetchable { PREFETCHABLE } else { 0 }
+    }
+}
+
+impl Bridge {
+    pub(super) fn write(&self, tree: &mut Writer) -> Result<(), TreeError> {
+        let name = alloc::format!("pci@{:x}", self.buid);
+        let bus = self.functions.first().map_or(0, |first| first.config >> 16);
+        tree.node(&name, |tree| {
+            tree.texts("device_type", &["pci"]);
+            tree.texts("compatible", &["IBM,Logical_PHB"]);
+            tree.cells("#address-cells", &[3]);
+            tree.cells("#size-cells", &[2]);
+            tree.numbers("reg", &[self.buid, 0]);
+            tree.cells("bus-range", &[bus, bus]);
+            tree.cells("ibm,pci-config-space-type", &[1]);
+            // Registers are where they are: nobody moves them.
+            let ranges = self.functions.iter().flat_map(|it| &it.spaces);
+            let ranges: Vec<u32> = ranges.flat_map(range).collect();
+            tree.cells("ranges", &ranges);
+            self.windows(tree);
+            let mut functions = self.functions.iter();
+            functions.try_for_each(|function| function.write(tree))
+        })
+    }
+
+    fn windows(&self, tree: &mut Writer) {
+        let window = &self.window;
+        let ([base, low], [size, rest]) = (halves(window.base.get()), halves(window.bytes));
+        tree.cells("ibm,dma-window", &[window.liobn.0, base, low, size, rest]);
+        tree.cells("ibm,#dma-address-cells", &[2]);
+        tree.cells("ibm,#dma-size-cells", &[2]);
+        let calls = [
+            Service::QueryWindow,
+            Service::CreateWindow,
+            Service::RemoveWindow,
+        ];
+        tree.cells("ibm,ddw-applicable", &calls.map(Service::token));
+        // Two extensions: the call that resets, and the long answer of a query.
+        let extensions = [2, Service::ResetWindow.token(), 1];
+        tree.cells("ibm,ddw-extensions", &extensions);
+    }
+}
+
+/// One entry of `ranges`: address on the bus, for the processor, bytes.
+fn range(space: &Space) -> [u32; 7] {
+    let ([bus, bus_low], [host, host_low]) = (halves(space.bus.get()), halves(space.host.get()));
+    let [size, size_low] = halves(space.bytes);
+    [space.kind(), bus, bus_low, host, host_low, size, size_low]
+}
+
+impl Function {
+    fn write(&self, tree: &mut Writer) -> Result<(), TreeError> {
+        let (device, function) = (self.config >> 11 & 0x1f, self.config >> 8 & 7);
+        let name = match function {
+            0 => alloc::format!("device@{device:x}"),
+            _ => alloc::format!("device@{device:x},{function:x}"),
+        };
+        tree.node(&name, |tree| {
+            let mut reg = alloc::vec![self.config, 0, 0, 0, 0];
+            let mut assigned = Vec::new();
+            for space in &self.spaces {
+                let register = FIRST_BAR + 4 * u32::from(space.bar);
+                let kind = self.config | space.kind() | register;
+                let ([bus, bus_low], [size, size_low]) =
+                    (halves(space.bus.get()), halves(space.bytes));
+                reg.extend([kind, 0, 0, size, size_low]);
+                assigned.extend([kind | FIXED, bus, bus_low, size, size_low]);
+            }
+            tree.cells("reg", &reg);
+            tree.cells("assigned-addresses", &assigned);
+            tree.cells("vendor-id", &[self.vendor.into()]);
+            tree.cells("device-id", &[self.device.into()]);
+            tree.cells("revision-id", &[self.revision.into()]);
+            tree.cells("class-code", &[self.class]);
+            Ok(())
+        })
+    }
+}

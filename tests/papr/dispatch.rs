@@ -1,0 +1,207 @@
+//! The same calls as a vCPU makes them: in registers, and in RTAS' arguments.
+
+use std::cell::RefCell;
+
+use pinion::addr::GuestAddr;
+use pinion::papr::ddw::WindowCalls;
+use pinion::papr::icp::Icp;
+use pinion::papr::tce::TceCalls;
+use pinion::papr::{Host, Next, call};
+use pinion::sim::{Machine, PhbKind};
+
+use super::ddw::{BUID, CONFIG, Guest, HIGH, LIOBNS};
+
+/// A partition with 64 KiB that a processor sees.
+struct Model {
+    guest: Guest,
+    has_windows: bool,
+    memory: RefCell<Vec<u8>>,
+}
+
+impl Host for Model {
+    type Platform = Machine;
+
+    fn tces(&self) -> Option<TceCalls<'_, Machine>> {
+        self.has_windows.then(|| self.guest.tces())
+    }
+    fn with_windows(&mut self, act: &mut dyn FnMut(&WindowCalls<'_, Machine>)) -> Option<()> {
+        self.has_windows.then(|| act(&self.guest.calls()))
+    }
+    fn read(&self, from: GuestAddr, to: &mut [u8]) -> bool {
+        let memory = self.memory.borrow();
+        let start = from.get() as usize;
+        let Some(bytes) = start
+            .checked_add(to.len())
+            .and_then(|end| memory.get(start..end))
+        else {
+            return false;
+        };
+        to.copy_from_slice(bytes);
+        true
+    }
+    fn write(&mut self, to: GuestAddr, bytes: &[u8]) -> bool {
+        let start = to.get() as usize;
+        self.memory.borrow_mut()[start..start + bytes.len()].copy_from_slice(bytes);
+        true
+    }
+    fn put_terminal(&mut self, _: &[u8]) -> bool {
+        unreachable!()
+    }
+    fn get_terminal(&mut self, _: &mut [u8]) -> usize {
+        unreachable!()
+    }
+    fn set_process_table(&mut self, _: u64) {
+        unreachable!()
+    }
+    fn set_little_endian(&mut self, _: bool) {
+        unreachable!()
+    }
+    fn set_relocation(&mut self, _: bool) -> bool {
+        unreachable!()
+    }
+    fn random(&mut self) -> Option<u64> {
+        unreachable!()
+    }
+    fn vcpus(&self) -> u64 {
+        1
+    }
+    fn this(&self) -> u64 {
+        0
+    }
+    fn prod(&mut self, _: u64) {
+        unreachable!()
+    }
+    fn with_icp(&mut self, _: u64, _: &mut dyn FnMut(&mut Icp)) -> Option<()> {
+        unreachable!()
+    }
+    fn is_stopped(&self, _: u64) -> Option<bool> {
+        unreachable!()
+    }
+    fn start(&mut self, _: u64, _: GuestAddr, _: u64) -> bool {
+        unreachable!()
+    }
+    fn time(&mut self) -> Option<(u64, u32)> {
+        unreachable!()
+    }
+    fn last_words(&mut self, _: &str) {
+        unreachable!()
+    }
+}
+
+impl Model {
+    fn new(has_windows: bool) -> Self {
+        Self {
+            guest: Guest::new(PhbKind::Phb4, 8 << 20),
+            has_windows,
+            memory: RefCell::new(vec![0; 0x1_0000]),
+        }
+    }
+
+    /// A call with these registers from r3 on: status and r4.
+    fn call(&mut self, registers: &[u64]) -> (i64, u64) {
+        let mut gpr = [0; 32];
+        gpr[3..3 + registers.len()].copy_from_slice(registers);
+        assert_eq!(call(&mut gpr, self), Next::Resume);
+        (gpr[3] as i64, gpr[4])
+    }
+
+    fn words(&mut self, at: usize, words: impl IntoIterator<Item = u32>) {
+        for (place, word) in (at..).step_by(4).zip(words) {
+            let bytes = GuestAddr::new(place as u64);
+            self.write(bytes, &word.to_be_bytes());
+        }
+    }
+
+    fn rtas(&mut self, token: u32, arguments: &[u32], answers: usize) -> Vec<u32> {
+        let head = [token, arguments.len() as u32, answers as u32];
+        self.words(0x100, head.into_iter().chain(arguments.iter().copied()));
+        self.words(0x10c + 4 * arguments.len(), vec![0xdead; answers + 1]);
+        assert_eq!(self.call(&[0xf000, 0x100]).0, 0);
+        let memory = self.memory.borrow();
+        let words = memory[0x10c + 4 * arguments.len()..].as_chunks::<4>().0;
+        let mut words: Vec<u32> = words[..=answers]
+            .iter()
+            .map(|word| u32::from_be_bytes(*word))
+            .collect();
+        assert_eq!(words.pop(), Some(0xdead), "behind the answers");
+        words
+    }
+}
+
+const PUT: u64 = 0x20;
+const GET: u64 = 0x1c;
+const STUFF: u64 = 0x138;
+const INDIRECT: u64 = 0x13c;
+const WRONG: u32 = -3i32 as u32;
+
+#[test]
+fn registers_are_where_linux_puts_them() {
+    let mut model = Model::new(true);
+    let liobn = LIOBNS[0].into();
+    assert_eq!(model.call(&[PUT, liobn, 0x3000, 0x7001]).0, 0);
+    assert_eq!(model.call(&[GET, liobn, 0x3000]), (0, 0x7001));
+    assert_eq!(model.call(&[STUFF, liobn, 0x3000, 0x9003, 2]).0, 0);
+    assert_eq!(model.call(&[GET, liobn, 0x4000]), (0, 0x9003));
+    model.words(0x2000, [0, 0xa001, 0, 0xb003]);
+    assert_eq!(model.call(&[INDIRECT, liobn, 0x4000, 0x2000, 2]).0, 0);
+    assert_eq!(model.call(&[GET, liobn, 0x4000]), (0, 0xa001));
+    assert_eq!(model.call(&[GET, liobn, 0x5000]), (0, 0xb003));
+    // A failure leaves r4 alone; a list that is no memory is refused.
+    assert_eq!(model.call(&[GET, 5, 0x5000]), (-4, 5));
+    assert_eq!(model.call(&[INDIRECT, liobn, 0x4000, 0x1_0000, 1]).0, -4);
+    model.guest.check(3);
+}
+
+#[test]
+fn windows_are_asked_for_made_and_removed_by_rtas() {
+    let mut model = Model::new(true);
+    let group = [CONFIG[0], (BUID >> 32) as u32, BUID as u32];
+    let short = model.rtas(10, &group, 5);
+    let entries = model.guest.query().entries as u32;
+    assert_eq!(short, [0, 1, entries, 0x103, 0]);
+    assert_eq!(model.rtas(10, &group, 6), [0, 1, 0, entries, 0x103, 0]);
+    let create = [group.as_slice(), &[21, 25]].concat();
+    let base = (HIGH >> 32) as u32;
+    assert_eq!(model.rtas(11, &create, 4), [0, LIOBNS[1], base, 0]);
+    assert_eq!(model.call(&[PUT, LIOBNS[1].into(), HIGH, 3]).0, 0);
+    assert_eq!(model.rtas(11, &create, 4)[0], WRONG);
+    assert_eq!(model.rtas(12, &[LIOBNS[1]], 1), [0]);
+    assert_eq!(model.rtas(12, &[LIOBNS[1]], 1), [WRONG]);
+    assert_eq!(model.rtas(13, &group, 1), [0]);
+    model.guest.check(0);
+}
+
+#[test]
+fn arguments_that_are_missing_are_refused() {
+    let mut model = Model::new(true);
+    let create = [CONFIG[0], (BUID >> 32) as u32, BUID as u32, 16, 25];
+    for given in 0..5 {
+        let answers = model.rtas(11, &create[..given], 4);
+        assert_eq!(answers, [WRONG, 0xdead, 0xdead, 0xdead]);
+        if given < 3 {
+            assert_eq!(model.rtas(10, &create[..given], 6)[0], WRONG);
+            assert_eq!(model.rtas(13, &create[..given], 1), [WRONG]);
+        }
+    }
+    for answers in [0, 1, 4, 7] {
+        let told = model.rtas(10, &create[..3], answers);
+        assert!(told.first().is_none_or(|status| *status == WRONG));
+    }
+    assert_eq!(model.rtas(12, &[], 1), [WRONG]);
+    // Nowhere to tell the LIOBN: it is made, and can be reset.
+    assert_eq!(model.rtas(11, &create, 1), [0]);
+    assert_eq!(model.rtas(13, &create[..3], 1), [0]);
+    model.guest.check(0);
+}
+
+#[test]
+fn a_partition_without_windows_gets_a_parameter() {
+    let mut model = Model::new(false);
+    let liobn = LIOBNS[0].into();
+    for token in [PUT, GET, STUFF, INDIRECT] {
+        assert_eq!(model.call(&[token, liobn, 0x3000, 0x7001, 1]).0, -4);
+    }
+    let group = [CONFIG[0], (BUID >> 32) as u32, BUID as u32];
+    assert_eq!(model.rtas(10, &group, 5)[0], WRONG);
+    assert_eq!(model.rtas(12, &[LIOBNS[0]], 1), [WRONG]);
+}
