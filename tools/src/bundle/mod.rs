@@ -26,6 +26,17 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// # Errors
 /// dtc refuses the source, or a file is not there: nothing is written.
 pub fn command(manifest: &Path, output: &Path, files: &[String]) -> Result<ExitCode> {
+    let bytes = make(manifest, output, files, &Path::new("target").join(MANIFEST))?;
+    println!("{}: {} KiB", output.display(), bytes.div_ceil(1024));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// As [`command`], with the compiled manifest at `blob`; returns the bundle's
+/// bytes.
+///
+/// # Errors
+/// As of [`command`].
+pub fn make(manifest: &Path, output: &Path, files: &[String], blob: &Path) -> Result<usize> {
     let places = files
         .iter()
         .map(|pair| {
@@ -35,16 +46,15 @@ pub fn command(manifest: &Path, output: &Path, files: &[String]) -> Result<ExitC
             Ok((name, PathBuf::from(path)))
         })
         .collect::<Result<BTreeMap<_, _>>>()?;
-    let blob = PathBuf::from("target").join(MANIFEST);
     run(Command::new("dtc")
         .args(["-I", "dts", "-O", "dtb", "-o"])
-        .arg(&blob)
+        .arg(blob)
         .arg(manifest))?;
     let mut archive = Archive::default();
-    archive.file(MANIFEST, 0o644, &read(&blob)?)?;
+    archive.file(MANIFEST, 0o644, &read(blob)?)?;
     let folder = manifest.parent().unwrap_or(Path::new("."));
     let mut folders = BTreeSet::new();
-    for name in named(&blob)? {
+    for name in named(blob)? {
         let place = places
             .get(name.as_str())
             .cloned()
@@ -71,13 +81,18 @@ pub fn command(manifest: &Path, output: &Path, files: &[String]) -> Result<ExitC
     }
     let bytes = archive.finish()?;
     image::write_if_changed(output, &bytes)?;
-    println!("{}: {} KiB", output.display(), bytes.len().div_ceil(1024));
-    Ok(ExitCode::SUCCESS)
+    Ok(bytes.len())
 }
 
 /// The files that the partitions of a compiled manifest name.
 fn named(blob: &Path) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
+    // Each look is a process: none where no node can name a file.
+    let bytes = read(blob)?;
+    let has = |name: &str| bytes.windows(name.len()).any(|it| it == name.as_bytes());
+    if !FILES.iter().any(|name| has(name)) {
+        return Ok(names);
+    }
     let nodes = run(Command::new("fdtget").arg("-l").arg(blob).arg("/"))?;
     for node in nodes.lines() {
         for property in FILES {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::bundled;
 use super::declaration::{Drive, Kernel};
 use super::expand::Case;
 use crate::board::Board;
@@ -54,7 +55,10 @@ impl Artefacts {
         } else {
             None
         };
-        let probe = if any(&|case| case.settings.initrd.as_deref() == Some("probe")) {
+        let probe = if any(&|case| {
+            let initrd = case.settings.initrd.as_deref().unwrap_or_default();
+            initrd == "probe" || bundled::needs_probe(initrd)
+        }) {
             Some(image::build::cargo(workspace, "pinion-probe", "probe")?)
         } else {
             None
@@ -108,6 +112,11 @@ impl Artefacts {
     /// The partition that tests what Pinion does to it.
     pub fn probe(&self) -> Result<PathBuf> {
         self.probe.clone().context("the probe was not built")
+    }
+
+    /// An initrd with a manifest, if `words` ask for one: see [`bundled::make`].
+    pub fn bundled(&self, words: &str, folder: &Path) -> Result<Option<PathBuf>> {
+        bundled::make(words, self.probe.as_deref(), folder)
     }
 
     /// A copy of the flash image for one machine, which may write to it.

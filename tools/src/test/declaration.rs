@@ -104,7 +104,7 @@ pub struct Settings {
     pub kernel: Option<Kernel>,
     /// What the flash holds.
     pub drive: Option<Drive>,
-    /// The initrd: a file, or `kexec`.
+    /// The initrd: a file, `kexec`, `probe`, or what `bundled::make` takes.
     pub initrd: Option<String>,
     /// A device tree file handed to the firmware.
     pub dtb: Option<String>,

@@ -215,7 +215,11 @@ fn setting(
             }
         }
         Some("probe") => Some(artefacts.probe()?),
-        other => other.map(PathBuf::from),
+        Some(words) => match artefacts.bundled(words, folder)? {
+            Some(path) => Some(path),
+            None => Some(PathBuf::from(words)),
+        },
+        None => None,
     };
     setting.flash = match wanted.drive {
         Some(Drive::Pnor) => Some(artefacts.flash_copy(folder, setting.board.flash_bytes)?),

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: host tests, then emulator tests side by side.
 
 mod artefacts;
+mod bundled;
 mod declaration;
 mod devices;
 mod disks;

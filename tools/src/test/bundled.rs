@@ -1,0 +1,72 @@
+//! Initrds with a manifest, for tests: sound ones and damaged ones.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{bundle, image};
+
+/// The magic number of a device tree.
+const MAGIC: [u8; 4] = 0xd00d_feed_u32.to_be_bytes();
+
+/// Whether an initrd of this name is one with the probe in it.
+pub fn needs_probe(initrd: &str) -> bool {
+    initrd.starts_with("bundle ")
+}
+
+/// The initrd that `words` ask for, in `folder`; `None` if they do not ask for
+/// one of these:
+/// `bundle FILE.dts`, with the probe under the name `probe`, and behind that
+/// `cut=BYTES` (that many are left) or `damaged` (the manifest's magic number);
+/// `partitions N`, of 2 MiB each.
+///
+/// # Errors
+/// dtc refuses the source, or words that mean nothing.
+pub fn make(words: &str, probe: Option<&Path>, folder: &Path) -> Result<Option<PathBuf>> {
+    let output = folder.join("bundle.cpio");
+    let mut words = words.split(' ');
+    let (kind, what) = (words.next(), words.next());
+    let (source, files) = match (kind, what) {
+        (Some("bundle"), Some(source)) => {
+            let probe = probe.context("the probe was not built")?;
+            (
+                PathBuf::from(source),
+                vec![format!("probe={}", probe.display())],
+            )
+        }
+        (Some("partitions"), Some(count)) => {
+            let path = folder.join("manifest.dts");
+            image::write_if_changed(&path, many(count.parse()?).as_bytes())?;
+            (path, Vec::new())
+        }
+        _ => return Ok(None),
+    };
+    bundle::make(&source, &output, &files, &folder.join("manifest.dtb"))?;
+    let mut bytes = image::read(&output)?;
+    for word in words {
+        if let Some(left) = word.strip_prefix("cut=") {
+            bytes.truncate(left.parse()?);
+        } else if word == "damaged" {
+            let at = bytes.windows(4).position(|four| four == MAGIC);
+            let at = at.context("the bundle has no manifest")?;
+            bytes[at] = 0;
+        } else {
+            bail!("initrd: {word}: expected cut=BYTES or damaged");
+        }
+    }
+    image::write_if_changed(&output, &bytes)?;
+    Ok(Some(output))
+}
+
+fn many(count: u32) -> String {
+    let mut source = String::from("/dts-v1/;\n/ {\n\tcompatible = \"pinion,manifest-v1\";\n");
+    for number in 0..count {
+        let _ = writeln!(
+            source,
+            "\tp{number} {{ memory = <0 0x200000>; cpus = <1>; }};"
+        );
+    }
+    source.push_str("};\n");
+    source
+}
