@@ -251,16 +251,11 @@ fn offers(name: &str) -> Vec<Offer<Place>> {
 }
 
 /// Why nobody, or not this partition, can have a group.
-fn refusal(place: Place, _name: &str) -> Option<String> {
+fn refusal(place: Place, name: &str) -> Option<String> {
     let (phb, at) = place;
-    let host = pci::host(phb)?;
-    if let Some(function) = host.setup().cannot_reset(at) {
-        return Some(alloc::format!("{function} cannot be reset alone"));
-    }
-    match pci::pe_of(phb, at) {
-        Some(_) => None,
-        None => Some("its group is not up".into()),
-    }
+    let held = |other| owner_of((phb, other)).is_some_and(|owner| owner != name);
+    let refused = pci::host(phb)?.assignable(at, held).err()?;
+    Some(refused.to_string())
 }
 
 /// How the first window of a group is made.
