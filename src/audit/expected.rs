@@ -3,9 +3,9 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::sorted::Sorted;
 use crate::addr::HostAddr;
 use crate::memory::ledger::OwnerId;
+use crate::memory::sorted::Sorted;
 use crate::pci::steps::Step;
 use crate::pci::{Bdfn, Generation, PeNumber, PhbId, PhbInfo, RidMatch, Window};
 

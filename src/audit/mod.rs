@@ -19,7 +19,6 @@ mod msis;
 mod rids;
 mod segments;
 mod show;
-mod sorted;
 mod tables;
 mod tves;
 

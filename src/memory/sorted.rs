@@ -1,12 +1,14 @@
-//! A sorted list that allocates only when it is told to: under a lock it does
-//! not.
+//! A map in a sorted list: for few entries, or for many that are made once and
+//! searched often. A `BTreeMap` would cost the image some 6 KiB of code a kind.
 
 use alloc::vec::Vec;
+use core::ops::RangeFrom;
 
-/// Keys and values, sorted. Room for more is made by [`Sorted::room`] and
-/// [`Sorted::exchange`], so that the memory can be taken, and given back, when no
-/// lock is held.
-#[derive(Debug)]
+/// Keys and values, sorted. [`Sorted::insert`] allocates. Under a lock nothing
+/// may: there, [`Sorted::set`] does not, and room for more is made before by
+/// [`Sorted::room`] and [`Sorted::exchange`], so that the memory is taken, and
+/// given back, when no lock is held.
+#[derive(Clone, Debug)]
 pub struct Sorted<K, V> {
     entries: Vec<(K, V)>,
 }
@@ -18,6 +20,13 @@ pub struct Room<K, V>(Vec<(K, V)>);
 
 impl<K, V> Default for Sorted<K, V> {
     fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K, V> Sorted<K, V> {
+    /// An empty one.
+    pub const fn new() -> Self {
         Self {
             entries: Vec::new(),
         }
@@ -92,6 +101,59 @@ impl<K: Ord + Copy, V> Sorted<K, V> {
         true
     }
 
+    /// Sets the value of `key`, and returns what it had; allocates where it must.
+    /// Fast behind the last key.
+    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+        let last = self.entries.last();
+        let index = match last.is_none_or(|(last, _)| *last < key) {
+            true => Err(self.entries.len()),
+            false => self.index_of(&key),
+        };
+        match index {
+            Ok(index) => {
+                let entry = self.entries.get_mut(index)?;
+                Some(core::mem::replace(&mut entry.1, value))
+            }
+            Err(index) => {
+                self.entries.insert(index, (key, value));
+                None
+            }
+        }
+    }
+
+    /// The value of `key`, to be changed.
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        let index = self.index_of(key).ok()?;
+        self.entries.get_mut(index).map(|(_, value)| value)
+    }
+
+    /// Takes all out.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+    }
+
+    /// Keeps those that `keep` wants.
+    pub fn retain(&mut self, mut keep: impl FnMut(&K, &V) -> bool) {
+        self.entries.retain(|(key, value)| keep(key, value));
+    }
+
+    /// All, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.entries.iter().map(|(key, value)| (key, value))
+    }
+
+    /// All values, in the order of their keys.
+    pub fn values(&self) -> impl Iterator<Item = &V> {
+        self.entries.iter().map(|(_, value)| value)
+    }
+
+    /// Those from a key on, in order.
+    pub fn range(&self, from: RangeFrom<K>) -> impl Iterator<Item = (&K, &V)> {
+        let index = self.index_of(&from.start).unwrap_or_else(|index| index);
+        let rest = self.entries.get(index..).unwrap_or(&[]);
+        rest.iter().map(|(key, value)| (key, value))
+    }
+
     /// Takes the entry of `key` out.
     pub fn remove(&mut self, key: &K) -> Option<V> {
         let index = self.index_of(key).ok()?;
@@ -103,9 +165,18 @@ impl<K: Ord + Copy, V> Sorted<K, V> {
     }
 }
 
+impl<K: Ord + Copy, V> Extend<(K, V)> for Sorted<K, V> {
+    fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, all: I) {
+        for (key, value) in all {
+            self.insert(key, value);
+        }
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     #[test]
     fn a_list_takes_no_entry_without_room_and_keeps_its_order() {
@@ -129,5 +200,37 @@ mod tests {
         assert_eq!(at(9), (Some((5, 'd')), None));
         assert_eq!((list.remove(&4), list.remove(&4)), (Some('c'), None));
         assert!(list.get(&4).is_none() && list.wants().is_none());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn it_does_what_a_tree_does(steps: Vec<(u8, u8, u8)>) {
+            let (mut tree, mut sorted) = (BTreeMap::new(), Sorted::new());
+            for (what, key, value) in steps {
+                match what % 4 {
+                    0 => {
+                        assert_eq!(tree.remove(&key), sorted.remove(&key));
+                    }
+                    1 => {
+                        tree.retain(|other, _| *other > key);
+                        sorted.retain(|other, _| *other > key);
+                    }
+                    2 => {
+                        tree.extend((key..key.saturating_add(4)).map(|key| (key, value)));
+                        sorted.extend((key..key.saturating_add(4)).map(|key| (key, value)));
+                    }
+                    _ => {
+                        assert_eq!(tree.insert(key, value), sorted.insert(key, value));
+                    }
+                }
+                assert!(tree.iter().eq(sorted.iter()));
+                assert!(tree.values().eq(sorted.values()));
+                assert!(tree.range(key..).eq(sorted.range(key..)));
+                assert_eq!(tree.get(&key), sorted.get(&key));
+                assert_eq!(tree.get_mut(&value), sorted.get_mut(&value));
+            }
+            sorted.clear();
+            assert_eq!(sorted.iter().count(), 0);
+        }
     }
 }
