@@ -57,6 +57,13 @@ pub fn memory() -> Option<&'static MemoryMap> {
     MEMORY.get()
 }
 
+/// The initrd that the machine was started with, if there is one.
+pub fn initrd() -> Option<&'static [u8]> {
+    let range = memory()?.initrd?;
+    // SAFETY: the initrd is reserved for ever, and nobody writes to it.
+    Some(unsafe { bytes_at(range.start(), range.size() as usize) })
+}
+
 /// The processor's generation, if Pinion knows it.
 pub fn generation() -> Option<Generation> {
     Generation::of_pvr(cpu::pvr())

@@ -21,6 +21,11 @@ pub fn all() -> &'static [&'static Area] {
     AREAS.get().map_or(&[], Vec::as_slice)
 }
 
+/// All threads of Pinion's: the boot thread, then those that have been started.
+pub fn with_boot() -> impl Iterator<Item = &'static Area> {
+    core::iter::once(cpu::boot_area()).chain(all().iter().copied())
+}
+
 /// Starts every thread that firmware holds, up to `threads=`.
 pub fn start(machine: &Machine) {
     let most = machine

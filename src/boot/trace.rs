@@ -4,7 +4,6 @@ use super::{runtime, secondaries};
 use crate::cpu::{self, Area};
 use crate::trace::Trace;
 use crate::warning;
-use core::iter;
 
 /// The boot thread's ring; a memory dump is searched for this symbol. The others'
 /// begin with the same word.
@@ -59,6 +58,5 @@ pub fn of(area: &Area) -> Option<&'static Trace> {
 
 /// All rings.
 pub fn all() -> impl Iterator<Item = &'static Trace> {
-    let others = secondaries::all().iter().copied();
-    iter::once(cpu::boot_area()).chain(others).filter_map(of)
+    secondaries::with_boot().filter_map(of)
 }

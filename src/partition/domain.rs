@@ -80,6 +80,25 @@ impl<P: Platform> Clone for Device<P> {
     }
 }
 
+impl<P: Platform> Device<P> {
+    /// Nothing to do if it is closed.
+    fn close(&self, engine: &Engine<P>) -> Result<(), DmaError> {
+        match engine.detach(&self.window, self.pe, DetachMode::Reset) {
+            Ok(()) | Err(DmaError::NotAttached(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether there is room among `devices` for `pe`.
+fn admit<P: Platform>(devices: &[Device<P>], pe: PeId) -> Result<(), DeviceError> {
+    match devices.iter().any(|device| device.pe == pe) {
+        true => Err(DeviceError::Has(pe)),
+        false if devices.len() >= MAX_PES => Err(DeviceError::TooMany),
+        false => Ok(()),
+    }
+}
+
 /// A partition's belongings and its state.
 #[must_use = "what it has is lost if this is dropped"]
 pub struct Domain<P: Platform> {
@@ -154,33 +173,24 @@ impl<P: Platform> Domain<P> {
         pe: PeId,
         config: &WindowConfig,
     ) -> Result<Arc<Window<P>>, DeviceError> {
-        self.has_room(pe)?;
+        admit(&self.devices.lock(), pe)?;
         let holdings = Arc::clone(self.memory.holdings());
         let window = engine.create_window(config, holdings, Arc::clone(&self.quota))?;
-        let taken = {
+        let admitted = {
             let mut devices = self.devices.lock();
-            let taken = devices.len() >= MAX_PES || devices.iter().any(|device| device.pe == pe);
-            if !taken {
+            let admitted = admit(&devices, pe);
+            if admitted.is_ok() {
                 let window = Arc::clone(&window);
                 devices.push(Device { pe, window });
             }
-            taken
+            admitted
         };
-        if taken {
+        if let Err(error) = admitted {
             // Another thread was first.
             engine.remove(&window, DetachMode::Reset)?;
-            return Err(DeviceError::Has(pe));
+            return Err(error);
         }
         Ok(window)
-    }
-
-    fn has_room(&self, pe: PeId) -> Result<(), DeviceError> {
-        let devices = self.devices.lock();
-        match devices.iter().any(|device| device.pe == pe) {
-            true => Err(DeviceError::Has(pe)),
-            false if devices.len() >= MAX_PES => Err(DeviceError::TooMany),
-            false => Ok(()),
-        }
     }
 
     /// Lets a PE use its first window. The functions do not master the bus yet.
@@ -200,10 +210,7 @@ impl<P: Platform> Domain<P> {
     /// What the engine says; the PE is frozen then, and keeps its pins.
     pub fn close(&self, engine: &Engine<P>, pe: PeId) -> Result<(), DeviceError> {
         let window = self.window(pe).ok_or(DeviceError::HasNot(pe))?;
-        match engine.detach(&window, pe, DetachMode::Reset) {
-            Ok(()) | Err(DmaError::NotAttached(_)) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        Ok(Device { pe, window }.close(engine)?)
     }
 
     /// Closes all PEs, even though one fails.
@@ -212,12 +219,10 @@ impl<P: Platform> Domain<P> {
     /// The first one that failed.
     pub fn close_all(&self, engine: &Engine<P>) -> Result<(), CloseError> {
         let mut result = Ok(());
-        for Device { pe, window } in self.devices() {
-            let closed = match engine.detach(&window, pe, DetachMode::Reset) {
-                Ok(()) | Err(DmaError::NotAttached(_)) => Ok(()),
-                Err(error) => Err(CloseError::Device { pe, error }),
-            };
-            result = result.and(closed);
+        for device in self.devices() {
+            let pe = device.pe;
+            let closed = device.close(engine);
+            result = result.and(closed.map_err(|error| CloseError::Device { pe, error }));
         }
         result
     }
@@ -229,9 +234,15 @@ impl<P: Platform> Domain<P> {
     /// As [`Domain::close`]; the partition keeps it then.
     pub fn take(&self, engine: &Engine<P>, pe: PeId) -> Result<Arc<Window<P>>, DeviceError> {
         let window = self.window(pe).ok_or(DeviceError::HasNot(pe))?;
-        engine.remove(&window, DetachMode::Reset)?;
-        self.devices.lock().retain(|device| device.pe != pe);
+        self.remove(engine, pe, &window)?;
         Ok(window)
+    }
+
+    /// Removes the first window of `pe`, which is nobody's then.
+    fn remove(&self, engine: &Engine<P>, pe: PeId, window: &Window<P>) -> Result<(), DmaError> {
+        engine.remove(window, DetachMode::Reset)?;
+        self.devices.lock().retain(|device| device.pe != pe);
+        Ok(())
     }
 
     /// Makes memory that was used ready for another run: after
@@ -263,10 +274,9 @@ impl<P: Platform> Domain<P> {
         blocks: &impl Blocks,
     ) -> Result<(), (Self, CloseError)> {
         for Device { pe, window } in self.devices() {
-            if let Err(error) = engine.remove(&window, DetachMode::Reset) {
+            if let Err(error) = self.remove(engine, pe, &window) {
                 return Err((self, CloseError::Device { pe, error }));
             }
-            self.devices.lock().retain(|device| device.pe != pe);
         }
         debug_assert_eq!(self.quota.used(), 0, "tables of no window");
         let Self {

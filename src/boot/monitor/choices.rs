@@ -73,5 +73,8 @@ pub(super) fn devices() -> Vec<String> {
 
 /// PEs that an error froze.
 pub(super) fn frozen() -> Vec<String> {
-    pci::errors::failed().into_iter().map(names::pe).collect()
+    pci::errors::failed()
+        .into_iter()
+        .map(pci::pe_text)
+        .collect()
 }

@@ -5,7 +5,7 @@ use crate::boot::{secondaries, selftest as checks};
 use crate::console::arguments::{Arguments, Outcome, Refusal};
 use crate::console::log::{self as lines, Level};
 use crate::opal::Reboot;
-use crate::{cpu, println};
+use crate::println;
 
 const ASKED: &str = "asked for at the console";
 
@@ -24,8 +24,7 @@ pub(super) fn memory() {
 
 pub(super) fn threads() {
     println!("  index  PIR     state     wake-ups");
-    let boot = cpu::area();
-    for area in core::iter::once(boot).chain(secondaries::all().iter().copied()) {
+    for area in secondaries::with_boot() {
         let state = alloc::format!("{:?}", area.state()).to_lowercase();
         println!(
             "  {:>5}  {:#06x}  {state:<8}  {:>8}",

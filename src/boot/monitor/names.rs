@@ -2,10 +2,9 @@
 
 use crate::boot::partitions as guests;
 use crate::boot::pci::platform::Platform;
-use crate::boot::pci::{self, windows};
+use crate::boot::pci::windows;
 use crate::dma::{Liobn, Window};
 use crate::memory::ledger::OwnerId;
-use crate::seam::PeId;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -29,17 +28,8 @@ pub(super) fn owner_of(name: &str) -> Option<OwnerId> {
     if let Some(digits) = name.strip_prefix('#') {
         return u32::from_str_radix(digits, 16).ok().map(OwnerId);
     }
-    let all = guests::all();
-    let found = all.iter().find(|defined| defined.name() == name)?;
+    let found = guests::find(name).ok()?;
     Some(found.domain().memory().owner())
-}
-
-/// PHB's own number and PE: `0000:001`.
-pub(super) fn pe(pe: PeId) -> String {
-    match pci::host(pe.phb) {
-        Some(host) => format!("{}:{:03x}", host.info.id(), pe.pe),
-        None => format!("{pe}"),
-    }
 }
 
 /// The window that a text names: a LIOBN, behind the partition's name and a slash

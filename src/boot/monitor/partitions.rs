@@ -3,6 +3,7 @@
 use super::names;
 use crate::boot::banner::Size;
 use crate::boot::partitions::{self as guests, PartitionError};
+use crate::boot::pci;
 use crate::console::arguments::{Argument, Arguments, Outcome};
 use crate::{print, println};
 
@@ -41,7 +42,7 @@ pub(super) fn list() {
             println!(
                 "    {:<16}  PE {}  LIOBN {:x}",
                 guests::group_text(group.place),
-                names::pe(group.pe),
+                pci::pe_text(group.pe),
                 group.liobn.0
             );
         }
@@ -87,7 +88,7 @@ fn with_name<'l>(
     words.end()?;
     let result = act(name);
     if result.is_ok()
-        && let Some(defined) = guests::all().iter().find(|it| it.name() == name)
+        && let Ok(defined) = guests::find(name)
     {
         println!("{name} is {}.", defined.life().state());
     }

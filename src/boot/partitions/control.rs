@@ -104,10 +104,7 @@ pub fn start_file(mib: u64, vcpus: usize) -> Result<(), PartitionError> {
             "{vcpus} vCPUs: 1 to {MAX_VCPUS} are possible"
         )));
     }
-    let range = runtime::memory().and_then(|map| map.initrd);
-    let range = range.ok_or_else(|| load("there is no initrd with a kernel".into()))?;
-    // SAFETY: the initrd is reserved for ever, and nobody writes to it.
-    let file = unsafe { runtime::bytes_at(range.start(), range.size() as usize) };
+    let file = runtime::initrd().ok_or_else(|| load("there is no initrd with a kernel".into()))?;
     let mut plan = load::plan(file, bytes, vcpus).map_err(load)?;
     plan.name = (1..)
         .map(|number| alloc::format!("p{number}"))

@@ -14,14 +14,9 @@ const ARCHIVE: &[u8] = b"070701";
 /// those that are to start by themselves. What cannot be built is named with
 /// node, property and expectation, and left out.
 pub fn define_all() {
-    let Some(range) = runtime::memory().and_then(|map| map.initrd) else {
+    let Some(file) = runtime::initrd().filter(|file| file.starts_with(ARCHIVE)) else {
         return;
     };
-    // SAFETY: the initrd is reserved for ever, and nobody writes to it.
-    let file = unsafe { runtime::bytes_at(range.start(), range.size() as usize) };
-    if !file.starts_with(ARCHIVE) {
-        return;
-    }
     let bundle = match Bundle::check(file) {
         Ok(bundle) => bundle,
         Err(why) => return warning!("initrd: {why}; no partition is defined"),

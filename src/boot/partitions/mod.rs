@@ -17,7 +17,7 @@ mod run;
 
 pub use control::{destroy, end_all, pause, restart, resume, start, start_file, stop, tend};
 pub use manifest::define_all;
-pub use roster::{Assigned, Defined, all, attach, detach, group_text, owner_of_pe};
+pub use roster::{Assigned, Defined, all, attach, detach, find, group_text, owner_of_pe};
 pub use run::turn;
 
 use super::interrupts;
@@ -142,7 +142,7 @@ pub enum PartitionError {
     Nobodys(FunctionId),
     /// Something that does not end.
     #[error("{0}")]
-    Close(CloseError),
+    Close(#[from] CloseError),
 }
 
 /// A run of a partition.

@@ -2,22 +2,21 @@
 
 use super::memory::Machine;
 use super::{PartitionError, Plan};
-use crate::addr::BusAddr;
 use crate::boot::pci::platform::{self, Platform, engine, ledger};
 use crate::boot::pci::{self, describe};
 use crate::boot::{runtime, secondaries};
 use crate::cpu;
-use crate::dma::{DetachMode, Engine, Liobn, Quota, WindowConfig};
+use crate::dma::{DetachMode, Engine, Liobn, Quota};
 use crate::memory::ledger::{Ledger, OwnerId};
+use crate::papr::ddw;
 use crate::papr::liobn::Liobns;
 use crate::partition::assign::{Member, Offer, assign};
-use crate::partition::domain::{CloseError, Domain, Grant};
-use crate::partition::life::{Life, State};
+use crate::partition::domain::{DeviceError, Domain, Grant};
+use crate::partition::life::{Life, State, Verb};
 use crate::partition::manifest::DeviceName;
 use crate::partition::map::GuestMap;
 use crate::pci::{Bdfn, FunctionId, GroupIndex, GroupKind};
 use crate::seam::PeId;
-use crate::tce::{PageShift, TableShape};
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -26,14 +25,6 @@ use spin::{Mutex, MutexGuard, Once};
 
 /// A group of functions: its PHB's index, and its place there.
 pub type Place = (u16, GroupIndex);
-
-/// Windows that a group can have, and LIOBNs that are kept for it: the first one
-/// from bus address 0, and one that the partition makes itself.
-pub const WINDOWS_PER_GROUP: u32 = 2;
-
-/// The first window: 1 GiB in pages of 4K, which is what kernels expect of
-/// `ibm,dma-window`. Two levels, so that it costs what is mapped.
-const WINDOW_SHIFT: u32 = 30;
 
 /// A group that a partition has.
 #[derive(Clone, Copy)]
@@ -87,12 +78,6 @@ impl Defined {
     /// Bytes of memory.
     pub fn bytes(&self) -> u64 {
         self.domain.memory().bytes()
-    }
-
-    /// Its windows by LIOBN: those of its groups, and those that it makes.
-    #[allow(dead_code)]
-    pub fn windows(&self) -> &Liobns<Platform> {
-        &self.windows
     }
 
     /// Its table memory.
@@ -177,7 +162,7 @@ pub fn define(
             return Err(error);
         }
     }
-    defined.life().apply(crate::partition::life::Verb::Define)?;
+    defined.life().apply(Verb::Define)?;
     roster().push(Arc::clone(&defined));
     Ok(defined)
 }
@@ -198,17 +183,18 @@ fn near(places: &[Place]) -> Option<u32> {
 
 /// Who has the group: a partition's name.
 fn owner_of(place: Place) -> Option<String> {
-    let all = roster();
-    let has = |defined: &&Arc<Defined>| defined.groups.lock().iter().any(|it| it.place == place);
-    all.iter()
-        .find(has)
-        .map(|defined| defined.name().to_string())
+    owner_where(|it| it.place == place)
 }
 
 /// Who has the PE: a partition's name.
 pub fn owner_of_pe(pe: PeId) -> Option<String> {
+    owner_where(|it| it.pe == pe)
+}
+
+/// The name of the first partition that has such a group.
+fn owner_where(is_it: impl Fn(&Assigned) -> bool) -> Option<String> {
     let all = roster();
-    let has = |defined: &&Arc<Defined>| defined.groups.lock().iter().any(|it| it.pe == pe);
+    let has = |defined: &&Arc<Defined>| defined.groups.lock().iter().any(&is_it);
     all.iter()
         .find(has)
         .map(|defined| defined.name().to_string())
@@ -258,38 +244,25 @@ fn refusal(place: Place, name: &str) -> Option<String> {
     Some(refused.to_string())
 }
 
-/// How the first window of a group is made.
-fn window_config(phb: u16) -> Option<WindowConfig> {
-    let described = pci::bridges().get(usize::from(phb))?.described;
-    Some(WindowConfig {
-        base: BusAddr::new(0),
-        pages: 1 << (WINDOW_SHIFT - 12),
-        shape: TableShape::new(PageShift::K4, 2, 12).ok()?,
-        sizes: describe::page_sizes(described),
-        limit: 512,
-    })
-}
-
 /// Gives a group to a partition: a window for it, with a LIOBN, not in use yet.
 fn give(defined: &Defined, place: Place) -> Result<Assigned, PartitionError> {
     let (engine, _) = machinery()?;
     let (phb, at) = place;
-    let no_group = PartitionError::NotUp;
-    let pe = pci::pe_of(phb, at).ok_or(no_group)?;
-    let config = window_config(phb).ok_or(PartitionError::NotUp)?;
+    let pe = pci::pe_of(phb, at).ok_or(PartitionError::NotUp)?;
+    let bridge = pci::bridges().get(usize::from(phb));
+    let described = bridge.ok_or(PartitionError::NotUp)?.described;
+    let config = ddw::default_window(describe::page_sizes(described))
+        .map_err(|error| DeviceError::Dma(error.into()))?;
     let slot = free_slot(defined).ok_or(PartitionError::TooManyDevices)?;
     let liobn = Liobns::<Platform>::of_slot(slot).ok_or(PartitionError::TooManyDevices)?;
-    let chip = pci::bridges()
-        .get(usize::from(phb))
-        .map(|it| it.described.chip);
-    platform::prefer_chip(chip);
+    platform::prefer_chip(Some(described.chip));
     let window = defined.domain.give(engine, pe, &config);
     platform::prefer_chip(None);
     let window = window?;
     defined
         .windows
         .insert(liobn, Arc::clone(&window))
-        .map_err(crate::partition::domain::DeviceError::Dma)?;
+        .map_err(DeviceError::Dma)?;
     pci::windows::add(&window);
     let assigned = Assigned {
         place,
@@ -303,7 +276,7 @@ fn give(defined: &Defined, place: Place) -> Result<Assigned, PartitionError> {
 
 /// The first of the LIOBN slots that are kept for a group.
 fn free_slot(defined: &Defined) -> Option<u32> {
-    let slots = (0..).step_by(WINDOWS_PER_GROUP as usize);
+    let slots = (0..).step_by(ddw::WINDOWS as usize);
     let mut slots = slots.take_while(|slot| Liobns::<Platform>::of_slot(*slot).is_some());
     slots.find(|slot| defined.groups().iter().all(|it| it.slot != *slot))
 }
@@ -341,7 +314,7 @@ pub fn open_all(defined: &Defined) -> Result<(), PartitionError> {
 /// Removes the window of a group that the partition made itself.
 fn remove_made(defined: &Defined, assigned: &Assigned) -> Result<(), PartitionError> {
     let (engine, _) = machinery()?;
-    for slot in assigned.slot + 1..assigned.slot + WINDOWS_PER_GROUP {
+    for slot in assigned.slot + 1..assigned.slot + ddw::WINDOWS {
         let Some(liobn) = Liobns::<Platform>::of_slot(slot) else {
             continue;
         };
@@ -350,7 +323,7 @@ fn remove_made(defined: &Defined, assigned: &Assigned) -> Result<(), PartitionEr
         };
         engine
             .remove(&window, DetachMode::Reset)
-            .map_err(crate::partition::domain::DeviceError::Dma)?;
+            .map_err(DeviceError::Dma)?;
         pci::windows::forget(&window);
         defined.windows.forget(liobn);
     }
@@ -517,11 +490,5 @@ pub fn group_text(place: Place) -> String {
     match all.len() {
         0 | 1 => first.to_string(),
         count => alloc::format!("{first}+{}", count - 1),
-    }
-}
-
-impl From<CloseError> for PartitionError {
-    fn from(error: CloseError) -> Self {
-        Self::Close(error)
     }
 }

@@ -1,13 +1,13 @@
 //! The history of freezes: what `faults` shows, recovered or not.
 
-use super::{errors, host};
+use super::{errors, host, pe_text};
 use crate::boot::runtime;
 use crate::pci::FunctionId;
 use crate::phb::{Pest, PestCause};
 use crate::println;
 use crate::seam::PeId;
 use alloc::collections::VecDeque;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use spin::{Mutex, Once};
 
 /// Freezes that are kept; the oldest goes when another comes.
@@ -63,8 +63,7 @@ pub fn print() {
     println!("  [seconds]       PE        bus address         what");
     for fault in kept {
         let time = fault.microseconds;
-        let name = host(fault.pe.phb).map(|host| host.info.id().to_string());
-        let name = alloc::format!("{}:{:03x}", name.unwrap_or_default(), fault.pe.pe);
+        let name = pe_text(fault.pe);
         let (address, what) = match fault.cause {
             Some((requester, cause, address)) => (
                 alloc::format!("{address:#018x}"),
@@ -87,13 +86,9 @@ pub fn print() {
     let mut frozen = errors::failed();
     frozen.sort_unstable();
     frozen.dedup();
-    for pe in &frozen {
-        let name = host(pe.phb).map(|host| host.info.id().to_string());
-        let name = name.unwrap_or_default();
-        println!(
-            "  frozen now: {name}:{:03x}; recover {name}:{0:03x} resets it",
-            pe.pe
-        );
+    for &pe in &frozen {
+        let name = pe_text(pe);
+        println!("  frozen now: {name}; recover {name} resets it");
     }
     if frozen.is_empty() {
         println!("  none is frozen now");

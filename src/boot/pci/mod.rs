@@ -197,6 +197,14 @@ fn kill_path(machine: &Machine, described: &Described) -> KillPath {
     KillPath::Firmware
 }
 
+/// A PE as people name it: its PHB's own number, and its own: `0000:001`.
+pub fn pe_text(pe: PeId) -> String {
+    match host(pe.phb) {
+        Some(host) => format!("{}:{:03x}", host.info.id(), pe.pe),
+        None => format!("{pe}"),
+    }
+}
+
 /// The group with the function of this name, on a PHB that works.
 pub fn find(function: FunctionId) -> Option<(u16, GroupIndex)> {
     let (index, host) = hosts().find(|(_, host)| host.info.id() == function.phb)?;

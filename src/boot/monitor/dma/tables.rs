@@ -5,7 +5,7 @@ use crate::addr::{BusAddr, HostAddr};
 use crate::boot::banner::Size;
 use crate::boot::partitions as guests;
 use crate::boot::pci::platform::{engine, ledger};
-use crate::boot::pci::windows as known;
+use crate::boot::pci::{self, windows as known};
 use crate::console::arguments::{Arguments, Outcome};
 use crate::console::picture::Picture;
 use crate::dma::{Audit, Meaning, WalkStep, Window};
@@ -46,7 +46,7 @@ pub(in super::super) fn windows() {
             None => buried += 1,
         });
         let mut pes = Vec::new();
-        window.each_pe(|pe| pes.push(names::pe(pe)));
+        window.each_pe(|pe| pes.push(pci::pe_text(pe)));
         println!(
             "  {:<10}  {:>9}  {:#017x}  {:>9}  {:>4}  {:>6}  {live:>7}  {buried:>6}  {}",
             names::owner(window.owner()),
@@ -66,7 +66,7 @@ pub(in super::super) fn windows() {
         if let Some(pe) = window.failed() {
             println!(
                 "              stopped: a kill for PE {} failed; type recover {0}",
-                names::pe(pe)
+                pci::pe_text(pe)
             );
         }
     }
