@@ -1,41 +1,25 @@
 //! Which groups may be given away, and beside which others.
-use pinion::pci::steps::{Setup, Step};
+use pinion::pci::steps::Step;
 use pinion::pci::topology::ResetMethod;
 use pinion::pci::*;
 use pinion::sim::pci::DeviceModel;
 use pinion::sim::pci::boards::{ACS_FULL, Board, igb, nvme};
+use pinion::sim::pci::planned::Planned;
+use std::ops::Deref;
 
-struct Machine {
-    board: Board,
-    topology: Topology,
-    groups: Groups,
-    plan: Plan,
+struct Machine(Planned);
+
+impl Deref for Machine {
+    type Target = Planned;
+
+    fn deref(&self) -> &Planned {
+        &self.0
+    }
 }
 
 impl Machine {
-    fn new(mut board: Board, virtuals: u16) -> Self {
-        let policy = ScanPolicy {
-            virtuals: &|_| virtuals,
-            ..Default::default()
-        };
-        let topology = scan(&mut board.pci, &board.phb, &policy);
-        let groups = group(&topology, &board.phb);
-        let plan = plan(&topology, &board.phb, &groups);
-        Self {
-            board,
-            topology,
-            groups,
-            plan,
-        }
-    }
-
-    fn setup(&self) -> Setup<'_> {
-        Setup {
-            topology: &self.topology,
-            phb: &self.board.phb,
-            groups: &self.groups,
-            plan: &self.plan,
-        }
+    fn new(board: Board, virtuals: u16) -> Self {
+        Self(Planned::new(board, virtuals))
     }
 
     fn asks(&self, group: GroupIndex, held: &[GroupIndex]) -> Result<(), NotAssignable> {

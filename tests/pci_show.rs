@@ -1,23 +1,12 @@
 //! The tables as a person reads them.
 use pinion::pci::show::{Bytes, GroupTable, PciTree};
-use pinion::pci::steps::Setup;
 use pinion::pci::*;
 use pinion::sim::pci::boards::{Board, edu, nvme};
+use pinion::sim::pci::planned::Planned;
 
-fn tables(mut board: Board, virtuals: u16) -> (String, String) {
-    let policy = ScanPolicy {
-        virtuals: &|_| virtuals,
-        ..Default::default()
-    };
-    let topology = scan(&mut board.pci, &board.phb, &policy);
-    let groups = group(&topology, &board.phb);
-    let plan = plan(&topology, &board.phb, &groups);
-    let setup = Setup {
-        topology: &topology,
-        phb: &board.phb,
-        groups: &groups,
-        plan: &plan,
-    };
+fn tables(board: Board, virtuals: u16) -> (String, String) {
+    let planned = Planned::new(board, virtuals);
+    let setup = planned.setup();
     (PciTree(setup).to_string(), GroupTable(setup).to_string())
 }
 

@@ -4,54 +4,43 @@ use pinion::pci::steps::{Setup, Step};
 use pinion::pci::*;
 use pinion::sim::pci::boards::{ACS_FULL, Board, igb, nvme};
 use pinion::sim::pci::phb::{OrderFault, SimPhb};
+use pinion::sim::pci::planned::Planned;
 use pinion::sim::pci::{DeviceModel, random};
 use proptest::prelude::*;
+use std::ops::{Deref, DerefMut};
 
 struct Machine {
-    board: Board,
-    topology: Topology,
-    groups: Groups,
-    plan: Plan,
+    planned: Planned,
     phb: SimPhb,
 }
 
+impl Deref for Machine {
+    type Target = Planned;
+
+    fn deref(&self) -> &Planned {
+        &self.planned
+    }
+}
+
+impl DerefMut for Machine {
+    fn deref_mut(&mut self) -> &mut Planned {
+        &mut self.planned
+    }
+}
+
 impl Machine {
-    fn new(mut board: Board, virtuals: u16) -> Self {
-        let policy = ScanPolicy {
-            virtuals: &|_| virtuals,
-            ..Default::default()
-        };
-        let topology = scan(&mut board.pci, &board.phb, &policy);
-        let groups = group(&topology, &board.phb);
-        let plan = plan(&topology, &board.phb, &groups);
-        let phb = SimPhb::new(&board.phb);
-        Self {
-            board,
-            topology,
-            groups,
-            plan,
-            phb,
-        }
+    fn new(board: Board, virtuals: u16) -> Self {
+        let planned = Planned::new(board, virtuals);
+        let phb = SimPhb::new(&planned.board.phb);
+        Self { planned, phb }
     }
 
     fn list(&self, make: impl FnOnce(Setup<'_>) -> Vec<Step>) -> Vec<Step> {
-        let Self {
-            board,
-            topology,
-            groups,
-            plan,
-            ..
-        } = self;
-        make(Setup {
-            topology,
-            phb: &board.phb,
-            groups,
-            plan,
-        })
+        make(self.setup())
     }
 
     fn run(&mut self, steps: &[Step]) -> Result<(), (Step, OrderFault)> {
-        self.phb.run(&mut self.board.pci, steps)
+        self.phb.run(&mut self.planned.board.pci, steps)
     }
 
     fn endpoints(&self) -> Vec<GroupIndex> {
@@ -273,12 +262,7 @@ fn a_function_without_reset_of_its_own_is_named() {
             .add(Some(root), 0, function, model.express(9).acs(0));
     }
     let machine = Machine::new(board, 0);
-    let setup = Setup {
-        topology: &machine.topology,
-        phb: &machine.board.phb,
-        groups: &machine.groups,
-        plan: &machine.plan,
-    };
+    let setup = machine.setup();
     assert_eq!(machine.endpoints().len(), 2);
     for at in machine.endpoints() {
         assert!(setup.cannot_reset(at).is_some());
@@ -292,12 +276,7 @@ fn a_function_without_reset_of_its_own_is_named() {
     // Conventional devices are one group: one reset of their bus does.
     let (board, _) = Board::conventional(Generation::Phb4);
     let machine = Machine::new(board, 0);
-    let setup = Setup {
-        topology: &machine.topology,
-        phb: &machine.board.phb,
-        groups: &machine.groups,
-        plan: &machine.plan,
-    };
+    let setup = machine.setup();
     let at = machine.endpoints()[0];
     assert_eq!(setup.cannot_reset(at), None);
     let resets = setup

@@ -249,17 +249,22 @@ mod tests {
         }
     }
 
+    fn board(name: &str) -> Vec<u8> {
+        std::fs::read(format!("tests/data/trees/{name}.dtb")).unwrap()
+    }
+
+    fn processor(board: &[u8]) -> Node<'_> {
+        let cpus = Tree::check(board).unwrap().find("/cpus").unwrap();
+        let mut all = cpus.children();
+        all.find(|node| node.text("device_type") == Some("cpu"))
+            .unwrap()
+    }
+
     #[test]
     fn trees_of_all_boards_are_sound() {
         for board in ["powernv9", "powernv10"] {
-            let path = format!("tests/data/trees/{board}.dtb");
-            let bytes = std::fs::read(path).unwrap();
-            let machine = Tree::check(&bytes).unwrap();
-            let cpus = machine.find("/cpus").unwrap();
-            let processor = cpus
-                .children()
-                .find(|node| node.text("device_type") == Some("cpu"));
-            let written = build(&spec("console=hvc0"), &processor.unwrap()).unwrap();
+            let bytes = self::board(board);
+            let written = build(&spec("console=hvc0"), &processor(&bytes)).unwrap();
             let tree = Tree::check(&written).unwrap();
             let rtas = tree.find("/rtas").unwrap();
             assert_eq!(rtas.u32("linux,rtas-entry"), Some(0xfff_0000));
@@ -294,13 +299,8 @@ mod tests {
 
     #[test]
     fn host_bridges_are_described_as_kernels_read_them() {
-        let bytes = std::fs::read("tests/data/trees/powernv9.dtb").unwrap();
-        let machine = Tree::check(&bytes).unwrap();
-        let cpus = machine.find("/cpus").unwrap();
-        let processor = cpus
-            .children()
-            .find(|node| node.text("device_type") == Some("cpu"))
-            .unwrap();
+        let bytes = board("powernv9");
+        let processor = processor(&bytes);
         let space = |bar, wide, bus, host, bytes| Space {
             bar,
             wide,
@@ -379,19 +379,17 @@ mod tests {
 
     #[test]
     fn texts_with_a_zero_are_refused() {
-        let bytes = std::fs::read("tests/data/trees/powernv9.dtb").unwrap();
-        let machine = Tree::check(&bytes).unwrap();
-        let cpus = machine.find("/cpus").unwrap();
-        let processor = cpus
-            .children()
-            .find(|node| node.text("device_type") == Some("cpu"))
-            .unwrap();
+        let bytes = board("powernv9");
+        let processor = processor(&bytes);
         assert!(matches!(
             build(&spec("a\0b"), &processor),
             Err(TreeError::Text("bootargs"))
         ));
         assert!(matches!(
-            build(&spec(""), &cpus),
+            build(
+                &spec(""),
+                &Tree::check(&bytes).unwrap().find("/cpus").unwrap()
+            ),
             Err(TreeError::Missing(_))
         ));
     }

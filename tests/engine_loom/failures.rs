@@ -1,8 +1,6 @@
 //! Kills that fail.
 
 use pinion::dma::DmaError;
-use pinion::seam::PhbError;
-use pinion::sim::Failure;
 
 use super::explored::spawn;
 use super::world::{PE, REGION, explore, world};
@@ -15,11 +13,7 @@ fn a_kill_that_fails_releases_nothing_in_any_thread() {
         world.map(0, 0).unwrap();
         world.map(1, 1).unwrap();
         assert!(world.dma(0) && world.dma(1));
-        world.machine.fail(Some(Failure {
-            after: 0,
-            forever: false,
-            error: PhbError::TimedOut,
-        }));
+        world.fail_once(0);
         let other = {
             let world = world.clone();
             spawn(move || world.unmap(1))
@@ -62,11 +56,7 @@ fn a_recovery_waits_for_an_unmap_that_is_under_way() {
         world.map(0, 0).unwrap();
         world.map(1, 1).unwrap();
         assert!(world.dma(0) && world.dma(1));
-        world.machine.fail(Some(Failure {
-            after: 0,
-            forever: false,
-            error: PhbError::TimedOut,
-        }));
+        world.fail_once(0);
         let other = {
             let world = world.clone();
             spawn(move || world.unmap(1))

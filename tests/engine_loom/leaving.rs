@@ -1,8 +1,6 @@
 //! Windows, PEs and regions that go while others use them.
 
 use pinion::dma::{DetachMode, DmaError};
-use pinion::seam::PhbError;
-use pinion::sim::Failure;
 
 use super::explored::spawn;
 use super::world::{OTHER_PE, PE, REGION, explore, world};
@@ -91,11 +89,7 @@ fn a_pe_that_has_left_is_frozen_by_no_operation() {
             let world = world(512, 1);
             world.engine.attach(&world.window, OTHER_PE).unwrap();
             world.map(3, 0).unwrap();
-            world.machine.fail(Some(Failure {
-                after,
-                forever: false,
-                error: PhbError::TimedOut,
-            }));
+            world.fail_once(after);
             let other = {
                 let world = world.clone();
                 spawn(move || world.unmap(3))

@@ -6,8 +6,8 @@ use loom::sync::Arc;
 use pinion::addr::{BusAddr, HostAddr};
 use pinion::dma::{DmaError, Engine, Quota, Window, WindowConfig};
 use pinion::memory::ledger::{Holdings, Ledger, LedgerError, OwnerId};
-use pinion::seam::PeId;
-use pinion::sim::{Machine, PhbKind, PhbModel};
+use pinion::seam::{PeId, PhbError};
+use pinion::sim::{Failure, Machine, PhbKind, PhbModel};
 use pinion::tce::{Access, PageShift, PageSizes, TableShape};
 
 use super::explored::Explored;
@@ -70,6 +70,15 @@ pub fn world_where(forgets: Option<u64>, pages: u64, levels: u32) -> Arc<World> 
 }
 
 impl World {
+    /// The call behind the next `after` ones that can fail does so, by a time-out.
+    pub fn fail_once(&self, after: u64) {
+        self.machine.fail(Some(Failure {
+            after,
+            forever: false,
+            error: PhbError::TimedOut,
+        }));
+    }
+
     pub fn map(&self, page: u64, frame: u64) -> Result<(), DmaError> {
         let host = HostAddr::new(REGION.get() + (frame << 12));
         self.engine.map(

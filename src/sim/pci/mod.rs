@@ -6,6 +6,7 @@ mod device;
 pub mod noise;
 pub mod peer;
 pub mod phb;
+pub mod planned;
 pub mod random;
 mod tree;
 
