@@ -2,6 +2,7 @@
 //! same with one thing wrong: each kind of damage must be named, and no other.
 
 mod corrupt;
+mod corrupt_phb;
 mod model;
 mod random;
 
