@@ -8,20 +8,7 @@ use pinion::tce::tve::Tve;
 use pinion::tce::{Access, Entry, PageShift, Tce, WindowRange};
 use std::sync::{Arc, Mutex};
 
-use super::support::{Party, Rig, pe, shape};
-
-/// A partition with 64 pages from page 0x1000, and a window of 1024 pages.
-fn simple(
-    kind: PhbKind,
-    page: PageShift,
-) -> (Rig, Party, Arc<pinion::dma::Window<pinion::sim::Machine>>) {
-    let rig = Rig::new(kind, page, 1);
-    let party = rig.party(1);
-    rig.grant(&party, 0x1000, 64);
-    let window = rig.window(&party, 0, 1024, 2);
-    rig.plug(&party, &window, 0);
-    (rig, party, window)
-}
+use super::support::{Rig, pe, shape, simple};
 
 #[test]
 fn a2_native_and_papr_operations_work_on_one_table() {

@@ -141,3 +141,13 @@ impl Rig {
             .audit(windows, |audit| assert!(audit.is_balanced(), "{audit:?}"));
     }
 }
+
+/// A partition with 64 pages from page 0x1000, and a window of 1024 pages.
+pub fn simple(kind: PhbKind, page: PageShift) -> (Rig, Party, Arc<Window<Machine>>) {
+    let rig = Rig::new(kind, page, 1);
+    let party = rig.party(1);
+    rig.grant(&party, 0x1000, 64);
+    let window = rig.window(&party, 0, 1024, 2);
+    rig.plug(&party, &window, 0);
+    (rig, party, window)
+}

@@ -2,7 +2,9 @@
 
 use std::sync::Arc as StdArc;
 
+use pinion::addr::{BusAddr, HostAddr};
 use pinion::dma::{DetachMode, ErrorKind};
+use pinion::tce::Access;
 
 use super::explored::spawn;
 use super::world::{REGION, explore, world};
@@ -133,5 +135,29 @@ fn levels_come_and_go_under_two_threads() {
             .unwrap();
         assert_eq!((world.machine.table_bytes(), world.quota.used()), (0, 0));
         assert_eq!(world.machine.violations(), []);
+    });
+}
+
+/// Two vCPUs put entries: whoever comes second replaces, or unmaps, what the
+/// first has put. Nobody is told to come again.
+#[test]
+fn a_remap_waits_for_the_unmap_of_its_entry() {
+    let _runs = explore(3, || {
+        let world = world(512, 1);
+        world.map(7, 0).unwrap();
+        let unmapper = {
+            let world = world.clone();
+            spawn(move || assert_eq!(world.unmap(7), Ok(1)))
+        };
+        let (bus, host) = (BusAddr::new(7 << 12), HostAddr::new(REGION.get() + 0x1000));
+        let replaced = world
+            .engine
+            .remap_run(&world.window, bus, host, 1, Access::ReadWrite);
+        assert_eq!(replaced, Ok(()));
+        unmapper.join().unwrap();
+        let mapped = world.dma(7);
+        let pins = world.holdings.region_of(REGION).unwrap().pins;
+        assert_eq!(pins, u64::from(mapped));
+        world.check();
     });
 }

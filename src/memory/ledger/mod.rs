@@ -193,8 +193,8 @@ impl<I: Interrupts> Ledger<I> {
     }
 
     /// Ends an owner without regions that nobody else refers to: nothing of it is
-    /// left here. Its number may be given to another one; a number that is not
-    /// given again cannot be confused.
+    /// left here. Its number is not to be given again, unless each of its PEs was
+    /// reset: the engine knows a PE's owner by this number.
     ///
     /// # Errors
     /// It has regions, or a window that is not gone refers to them. Nothing has
