@@ -181,3 +181,54 @@ fn the_owner_of_each_byte_is_known_up_to_where_it_ends() {
     assert_eq!(first.region_of(host(3)).unwrap().start, host(2));
     assert_eq!(second.region_of(host(4)).unwrap().start, host(4));
 }
+
+#[test]
+fn an_owner_goes_when_it_has_nothing_and_nobody_refers_to_it() {
+    let pair = Pair::new(0);
+    let (first, second) = (OwnerId(1), OwnerId(2));
+    let remove = |pair: &Pair, which: &Arc<Holdings<Hooked>>| pair.ledger.remove_owner(which);
+    assert_eq!(pair.ledger.counts(), (2, 3));
+    assert_eq!(
+        remove(&pair, &pair.from),
+        Err(LedgerError::HasRegions(first))
+    );
+    // What is on its way counts.
+    pair.transfer(1, move |pair| {
+        assert_eq!(remove(pair, &pair.to), Err(LedgerError::HasRegions(second)));
+        assert_eq!(pair.ledger.counts(), (2, 3));
+    })
+    .unwrap();
+    assert_eq!(
+        remove(&pair, &pair.to),
+        Err(LedgerError::HasRegions(second))
+    );
+    pair.ledger.close(&pair.to, host(1)).unwrap();
+    let _free = pair.ledger.reclaim(&pair.to, host(1)).unwrap();
+    assert_eq!(pair.ledger.counts(), (2, 2));
+    let others = [pair.to.clone(), pair.to.clone()];
+    assert_eq!(
+        remove(&pair, &pair.to),
+        Err(LedgerError::InUse {
+            owner: second,
+            others: 2
+        })
+    );
+    drop(others);
+    remove(&pair, &pair.to).unwrap();
+    assert_eq!(pair.ledger.counts(), (1, 2));
+    // It gets nothing any more, and goes once only.
+    assert_eq!(pair.grant(), Err(LedgerError::NoOwner(second)));
+    pair.ledger.close(&pair.from, host(3)).unwrap();
+    assert_eq!(
+        pair.ledger.transfer(&pair.from, &pair.to, host(3)),
+        Err(LedgerError::NoOwner(second))
+    );
+    assert_eq!(pair.ledger.owner_of(host(3)), Some(first));
+    assert_eq!(remove(&pair, &pair.to), Err(LedgerError::NoOwner(second)));
+    let again = pair.ledger.add_owner(second).unwrap();
+    assert_eq!(
+        pair.ledger.add_owner(second).err(),
+        Some(LedgerError::OwnerExists(second))
+    );
+    remove(&pair, &again).unwrap();
+}
