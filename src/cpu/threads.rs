@@ -145,9 +145,9 @@ pub fn ring_doorbell(area: &Area) {
     }
     // Type 5, directed hypervisor doorbell (Power ISA 3.0B, book III, 10.3).
     let message = 5u64 << 27 | area.pir;
+    // The assembler does not know msgsnd: 31, RB = r4, 206. The sync and the
+    // receiver's msgsync make what was stored visible to it.
     // SAFETY: a doorbell ends power saving and is taken by a handler that does
-    // nothing. The sync and the receiver's msgsync make what was stored
-    // visible to it.
-    // The assembler does not know msgsnd: 31, RB = r4, 206.
+    // nothing.
     unsafe { asm!("sync", ".long 0x7c00219c", in("4") message, options(nostack)) };
 }
