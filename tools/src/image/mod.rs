@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use crate::workspace::Workspace;
 
 /// The image without symbols may be this large: bytes of `target/pinion.elf`.
-pub const BUDGET: u64 = 1024 * 1024;
+pub const BUDGET: u64 = 2 * 1024 * 1024;
 
 /// What a build made.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use table::{BLOCK, Partition, Table};
 pub const FILE: &str = "target/pinion.pnor";
 
 /// Bytes of the partition that holds the image; room to grow.
-const KERNEL_BYTES: u32 = 0x10_0000;
+const KERNEL_BYTES: u32 = 0x20_0000;
 /// Bytes of firmware's settings.
 const NVRAM_BYTES: u32 = 0x1_2000;
 /// Bytes of the version text.
