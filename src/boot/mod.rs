@@ -13,6 +13,7 @@ pub mod partitions;
 mod pci;
 mod power;
 mod provoke;
+mod rig;
 pub mod runtime;
 mod secondaries;
 mod selftest;

@@ -1,6 +1,7 @@
 //! The built-in self-test: what can be shown about a machine without risk to
 //! it. Each check is one line.
 
+use super::pci::check as pci;
 use super::runtime::{self, OPAL};
 use super::{banner, events, heap as memory_heap, secondaries};
 use crate::addr::HostAddr;
@@ -22,11 +23,11 @@ const CHECKS: &[(&str, Check)] = &[
     ("interrupts", super::interrupts::check::delivery_of_one),
     ("wake-ups", super::interrupts::check::wake_ups),
     ("firmware", firmware),
-    ("nvme", super::pci::nvme::check),
-    ("signals", super::pci::signals::check),
+    ("nvme", pci::nvme::check),
+    ("signals", pci::signals::check),
     ("machine-check", machine_check),
-    ("edu", super::pci::check::edu),
-    ("flush", super::pci::flush::flush),
+    ("edu", pci::reach::check),
+    ("flush", pci::flush::check),
     ("audit", super::audit::check),
 ];
 
@@ -34,8 +35,8 @@ const CHECKS: &[(&str, Check)] = &[
 /// by name only.
 const ATTENDED: &[(&str, Check)] = &[
     ("typing", super::interrupts::check::typing),
-    ("freeze", super::pci::check::freeze),
-    ("unplug", super::pci::unplug::check),
+    ("freeze", pci::freeze::check),
+    ("unplug", pci::unplug::check),
     ("prompt", super::monitor::check::prompt),
 ];
 

@@ -1,8 +1,9 @@
 //! Rows of the TCE engine, with the kill at the PHB's own register.
 
-use super::rig::{PAGES, Rig};
 use super::rows::Row;
+use super::window::{self, PAGES};
 use super::{free_bytes, told};
+use crate::boot::rig::{Rig, the_engine};
 use crate::println;
 use crate::tce::{Access, Tce};
 use alloc::format;
@@ -20,13 +21,13 @@ pub fn run(part: &str) -> Result<(), String> {
     let before = free_bytes();
     // Levels, regions, what the names end in.
     for (levels, regions, suffix) in [(1, 1, ""), (2, 1, "-levels-2"), (1, 256, "-regions-256")] {
-        let Some(rig) = Rig::new(levels, regions)? else {
+        let Some(rig) = window::open(levels, regions)? else {
             println!("bench: skip engine: no device whose PE could be used");
             return Ok(());
         };
         let measured =
             runs(&rig, part, suffix, u64::from(regions)).and_then(|()| lists(&rig, part, suffix));
-        rig.end()?;
+        rig.close()?;
         measured?;
     }
     match free_bytes() {
@@ -38,14 +39,15 @@ pub fn run(part: &str) -> Result<(), String> {
 /// Runs of consecutive pages. The window's last pages stay mapped, so that no
 /// leaf goes between two rounds.
 fn runs(rig: &Rig, part: &str, suffix: &str, regions: u64) -> Result<(), String> {
-    let (engine, window) = (rig.engine, &*rig.window);
+    let (engine, window) = (the_engine()?, &*rig.window);
+    let (bus, host) = (rig.bus(0), rig.arena.page(0, 12)?);
     for pages in RUNS.into_iter().filter(|pages| *pages <= PAGES / regions) {
         let map = || {
             engine
-                .map(window, Rig::bus(0), rig.page(0), pages, Access::ReadWrite)
+                .map(window, bus, host, pages, Access::ReadWrite)
                 .map_err(|error| told("map", error))
         };
-        let unmap = || match engine.unmap(window, Rig::bus(0), pages) {
+        let unmap = || match engine.unmap(window, bus, pages) {
             Ok(count) if count == pages => Ok(()),
             Ok(count) => Err(format!("unmap: {count} of {pages} pages")),
             Err(error) => Err(told("unmap", error)),
@@ -73,7 +75,7 @@ fn runs(rig: &Rig, part: &str, suffix: &str, regions: u64) -> Result<(), String>
             map()?;
             let remap = || {
                 engine
-                    .remap_run(window, Rig::bus(0), rig.page(0), pages, Access::ReadWrite)
+                    .remap_run(window, bus, host, pages, Access::ReadWrite)
                     .map_err(|error| told("remap", error))
             };
             Row {
@@ -87,17 +89,17 @@ fn runs(rig: &Rig, part: &str, suffix: &str, regions: u64) -> Result<(), String>
     let id = format!("translate{suffix}");
     if id.starts_with(part) {
         engine
-            .map(window, Rig::bus(0), rig.page(0), 1, Access::ReadWrite)
+            .map(window, bus, host, 1, Access::ReadWrite)
             .map_err(|error| told("map", error))?;
         let translate = || {
             engine
-                .translate(window, Rig::bus(0))
+                .translate(window, bus)
                 .map(|_| ())
                 .map_err(|error| told("translate", error))
         };
         Row { id: &id, units: 1 }.measure(translate, || Ok(()))?;
         engine
-            .unmap(window, Rig::bus(0), 1)
+            .unmap(window, bus, 1)
             .map_err(|error| told("unmap", error))?;
     }
     Ok(())
@@ -105,21 +107,22 @@ fn runs(rig: &Rig, part: &str, suffix: &str, regions: u64) -> Result<(), String>
 
 /// Lists of scattered pages.
 fn lists(rig: &Rig, part: &str, suffix: &str) -> Result<(), String> {
-    let (engine, window) = (rig.engine, &*rig.window);
+    let (engine, window) = (the_engine()?, &*rig.window);
+    let bus = rig.bus(0);
     // An odd stride goes through all pages before one comes again.
-    let scattered = |number: u64| rig.page(number * 7919 % PAGES);
-    let entries: Option<Vec<Tce>> = (0..LIST)
-        .map(|number| Tce::new(scattered(number), Access::ReadWrite))
-        .collect();
-    let entries = entries.ok_or("a page is not aligned")?;
+    let scattered = |number: u64| {
+        let page = rig.arena.page(number * 7919 % PAGES, 12)?;
+        Tce::new(page, Access::ReadWrite).ok_or_else(|| String::from("a page is not aligned"))
+    };
+    let entries: Vec<Tce> = (0..LIST).map(scattered).collect::<Result<_, _>>()?;
     let fill = || {
         engine
-            .remap(window, Rig::bus(0), &entries)
+            .remap(window, bus, &entries)
             .map_err(|error| told("remap", error))
     };
     let empty = || {
         engine
-            .unmap(window, Rig::bus(0), LIST)
+            .unmap(window, bus, LIST)
             .map(|_| ())
             .map_err(|error| told("unmap", error))
     };

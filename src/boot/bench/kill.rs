@@ -2,9 +2,9 @@
 //! count.
 
 use super::rows::Row;
-use super::{rig, told};
+use super::told;
 use crate::addr::HostAddr;
-use crate::boot::pci;
+use crate::boot::pci::{self, check::candidates};
 use crate::boot::runtime::{self, OPAL};
 use crate::phb::{Mapped, Phb, PhbHardware};
 use crate::seam::KillScope;
@@ -61,7 +61,7 @@ impl PhbHardware for Counting {
 /// Counts them, for a PE that nobody uses.
 pub fn run(part: &str) -> Result<(), String> {
     let id = "kill-mmio";
-    let Some(pe) = rig::free_pe().filter(|_| id.starts_with(part)) else {
+    let Some(pe) = candidates::groups().next().filter(|_| id.starts_with(part)) else {
         return Ok(());
     };
     let bridge = pci::bridges().get(usize::from(pe.phb));

@@ -5,8 +5,8 @@
 
 mod engine;
 mod kill;
-pub mod rig;
 mod rows;
+pub mod window;
 
 use super::runtime;
 use crate::cpu::{self, counter};

@@ -3,8 +3,8 @@
 
 use super::{execute, names};
 use crate::addr::BusAddr;
-use crate::boot::bench::rig::Rig;
-use crate::boot::pci::windows;
+use crate::boot::bench::window;
+use crate::boot::rig::{Rig, the_engine};
 use crate::dma::{Meaning, WalkStep};
 use crate::tce::{Access, Entry};
 use alloc::format;
@@ -16,28 +16,22 @@ const PAGES: u64 = 300;
 
 /// Asks `windows`, `map`, `tce`, `pins`, `trace` and `stats`.
 pub fn prompt() -> Result<String, String> {
-    let Some(rig) = Rig::new(2, 1)? else {
+    let Some(rig) = window::open(2, 1)? else {
         return Ok("left out: no device whose PE could be used".into());
     };
-    windows::add(&rig.window);
     let asked = ask(&rig);
-    windows::forget(&rig.window);
-    rig.end()?;
+    rig.close()?;
     asked
 }
 
 fn ask(rig: &Rig) -> Result<String, String> {
     let told = |error| format!("{error}");
-    let map = |page, host, pages, access| {
-        let (bus, host) = (Rig::bus(page), rig.page(host));
-        rig.engine.map(&rig.window, bus, host, pages, access)
-    };
-    map(16, 0, PAGES, Access::ReadWrite).map_err(told)?;
-    map(16 + PAGES, 4000, 1, Access::Read).map_err(told)?;
+    rig.map(rig.bus(16), 0, PAGES, Access::ReadWrite)?;
+    rig.map(rig.bus(16 + PAGES), 4000, 1, Access::Read)?;
     let name = names::name_of(&rig.window);
-    let bus = BusAddr::new(Rig::bus(17).get() + 0x123);
+    let bus = BusAddr::new(rig.bus(17).get() + 0x123);
     let mut steps: Vec<WalkStep> = Vec::with_capacity(8);
-    rig.engine
+    the_engine()?
         .walk(&rig.window, bus, |step| steps.push(step))
         .map_err(told)?;
     let Some(WalkStep {
@@ -47,7 +41,7 @@ fn ask(rig: &Rig) -> Result<String, String> {
     else {
         return Err(format!("the walk ends at {:?}", steps.last()));
     };
-    if (*host, *access, steps.len()) != (rig.page(1), Access::ReadWrite, 2) {
+    if (*host, *access, steps.len()) != (rig.arena.page(1, 12)?, Access::ReadWrite, 2) {
         return Err(format!("the walk leads to {host} in {} steps", steps.len()));
     }
     for line in [

@@ -1,20 +1,14 @@
 //! The machine's PHBs: taken at the start, shown at the console.
 
-mod arena;
-mod bed;
 pub mod check;
 pub mod describe;
 pub mod device;
 pub mod errors;
 pub mod faults;
-pub mod flush;
 mod list;
 pub mod msi;
-pub mod nvme;
 pub mod platform;
 mod show;
-pub mod signals;
-pub mod unplug;
 pub mod windows;
 
 pub use show::{print_bridges, print_functions, print_groups, print_summary};

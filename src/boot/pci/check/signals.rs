@@ -1,22 +1,19 @@
 //! Self-test of interrupts below the PHBs with QEMU's edu: by MSI and by line,
 //! as often as was asked for, and never after the function is disconnected.
 
-use super::bed::{Bed, PAGE_SHIFT};
-use super::device::{Bar, Order};
-use super::msi::{Connection, Place, Way};
-use super::{hosts, pe_of};
+use super::candidates::{self, Candidate};
+use super::edu::is_edu;
+use super::small::{PAGE_SHIFT, wanted};
 use crate::boot::interrupts;
 use crate::boot::interrupts::device::Driver;
+use crate::boot::pci::device::{Bar, Order};
+use crate::boot::pci::msi::{Connection, Place, Way};
+use crate::boot::rig::Rig;
 use crate::drivers::edu::{Edu, EduError};
-use crate::pci::GroupIndex;
-use crate::seam::PeId;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-
-/// QEMU's edu.
-const EDU: (u16, u16) = (0x1234, 0x11e8);
 
 /// Devices that are tested; more of them show nothing new.
 const MOST: usize = 8;
@@ -24,47 +21,15 @@ const MOST: usize = 8;
 /// Times that each is told to interrupt.
 const TIMES: u32 = 3;
 
-struct Device {
-    name: String,
-    place: Place,
-    group: GroupIndex,
-    pe: PeId,
-    bytes: u64,
-}
+struct Device(Candidate);
 
 fn text(error: impl fmt::Display) -> String {
     format!("{error}")
 }
 
 fn devices() -> Vec<Device> {
-    let mut found = Vec::new();
-    for (phb, host) in hosts() {
-        for (at, function) in host.topology.iter() {
-            let group = host.groups.of(at);
-            let resets = host.setup().cannot_reset(group).is_none();
-            let Some(pe) = pe_of(phb, group).filter(|_| resets) else {
-                continue;
-            };
-            let is_edu = (function.vendor, function.device) == EDU
-                && host.plan.is_active(&host.topology, at);
-            let mut bars = host.plan.bars_of(at).filter(|it| it.bar.index == 0);
-            if let Some(bar) = bars.next().filter(|_| is_edu) {
-                found.push(Device {
-                    name: text(function.id),
-                    place: Place {
-                        phb,
-                        at,
-                        driver: Driver::Edu,
-                        registers: bar.host,
-                    },
-                    group,
-                    pe,
-                    bytes: bar.bar.size,
-                });
-            }
-        }
-    }
-    found
+    let found = candidates::functions(is_edu).filter(|found| found.resets);
+    found.map(Device).collect()
 }
 
 /// Part `signals` of the self-test.
@@ -75,10 +40,10 @@ pub fn check() -> Result<String, String> {
     }
     let (mut messages, mut lines, mut shared) = (0, 0, 0);
     for device in devices.iter().take(MOST) {
-        let told = |why| format!("{}: {why}", device.name);
+        let told = |why| format!("{}: {why}", device.0.id);
         device.test(Way::Capability).map_err(told)?;
         messages += 1;
-        if device.place.has_line() {
+        if device.place().has_line() {
             device.test(Way::Line).map_err(told)?;
             lines += 1;
         } else {
@@ -92,16 +57,26 @@ pub fn check() -> Result<String, String> {
 }
 
 impl Device {
+    fn place(&self) -> Place {
+        Place {
+            phb: self.0.phb,
+            at: self.0.at,
+            driver: Driver::Edu,
+            registers: self.0.registers,
+        }
+    }
+
     fn test(&self, way: Way) -> Result<(), String> {
-        let bed = Bed::open(self.pe, 0, PAGE_SHIFT)?;
-        let tested = bed.start(self.group).and_then(|()| self.signal(way));
-        let closed = bed.close();
-        tested.and(closed).and(self.place.is_silent())
+        let wanted = wanted(0, PAGE_SHIFT)?;
+        let rig = Rig::started(self.0.pe, self.0.group, &wanted)?.ok_or("no memory")?;
+        let tested = self.signal(way);
+        let closed = rig.close();
+        tested.and(closed).and(self.place().is_silent())
     }
 
     /// A line that another group could hold is nobody's.
     fn is_refused(&self) -> Result<(), String> {
-        match self.place.connect(Way::Line) {
+        match self.place().connect(Way::Line) {
             Err(_) => Ok(()),
             Ok(connection) => {
                 connection.disconnect()?;
@@ -111,10 +86,10 @@ impl Device {
     }
 
     fn signal(&self, way: Way) -> Result<(), String> {
-        let connection = self.place.connect(way)?;
+        let connection = self.place().connect(way)?;
         // SAFETY: the plan gives these addresses to this function alone, and the
         // function to nobody but this test.
-        let bar = unsafe { Bar::new(self.place.registers, self.bytes, Order::Big) };
+        let bar = unsafe { Bar::new(self.0.registers, self.0.bytes, Order::Big) };
         let bar = bar.with_interrupts(connection.desk().count());
         let mut edu = match Edu::new(bar) {
             Ok(edu) => edu,

@@ -2,19 +2,18 @@
 //! owner of its own, and told by all kinds of interrupt. What a drive holds in
 //! its last page is lost, so it is done on emulated machines only.
 
-use super::bed::{Bed, HIGH, PAGE_SHIFT};
-use super::device::{Bar, Buffer, Order};
-use super::msi::{Connection, Place, Way};
-use super::{hosts, pe_of};
-use crate::addr::HostAddr;
+use super::candidates::{self, Candidate};
+use super::small::{PAGE_SHIFT, wanted};
 use crate::boot::audit;
 use crate::boot::interrupts::device::Driver;
+use crate::boot::pci::device::{Bar, Buffer, Order};
+use crate::boot::pci::msi::{Connection, Place, Way};
+use crate::boot::rig::{HIGH, Rig};
 use crate::boot::runtime;
 use crate::dma::iova::IovaAllocator;
 use crate::drivers::DmaMemory;
 use crate::drivers::nvme::{Controller, DATA_SIZE, MEMORY_SIZE, Signal};
-use crate::pci::{FunctionId, FunctionIndex, GroupIndex};
-use crate::seam::PeId;
+use crate::tce::Access;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -35,41 +34,13 @@ const _: () = assert!((QUEUES + DATA + 1) << PAGE_SHIFT <= 1 << MEMORY_SHIFT);
 
 /// A drive in a group that can be given a window.
 #[derive(Clone, Copy)]
-struct Drive {
-    phb: u16,
-    at: FunctionIndex,
-    id: FunctionId,
-    group: GroupIndex,
-    pe: PeId,
-    registers: HostAddr,
-    bytes: u64,
-}
+struct Drive(Candidate);
 
 fn drives() -> Vec<Drive> {
-    let mut found = Vec::new();
-    for (phb, host) in hosts() {
-        for (at, function) in host.topology.iter() {
-            let group = host.groups.of(at);
-            let resets = host.setup().cannot_reset(group).is_none();
-            let Some(pe) = pe_of(phb, group).filter(|_| resets) else {
-                continue;
-            };
-            let is_drive = function.class.get() == NVME && host.plan.is_active(&host.topology, at);
-            let mut bars = host.plan.bars_of(at).filter(|it| it.bar.index == 0);
-            if let Some(bar) = bars.next().filter(|_| is_drive) {
-                found.push(Drive {
-                    phb,
-                    at,
-                    id: function.id,
-                    group,
-                    pe,
-                    registers: bar.host,
-                    bytes: bar.bar.size,
-                });
-            }
-        }
-    }
-    found
+    candidates::functions(|function| function.class.get() == NVME)
+        .filter(|found| found.resets)
+        .map(Drive)
+        .collect()
 }
 
 /// Part `nvme` of the self-test.
@@ -90,15 +61,15 @@ pub fn check() -> Result<String, String> {
             let count = told.of(way);
             count.0 += 1;
             count.1 += interrupts.map_err(|why| match way {
-                None => format!("{}, polled: {why}", drive.id),
-                Some(way) => format!("{} by {way}: {why}", drive.id),
+                None => format!("{}, polled: {why}", drive.0.id),
+                Some(way) => format!("{} by {way}: {why}", drive.0.id),
             })?;
             Ok::<(), String>(())
         };
         // A reset resets all of a group, so its first drive is tested in all
         // ways, and of the others that they are reached.
-        let is_first = !groups.contains(&drive.pe);
-        groups.push(drive.pe);
+        let is_first = !groups.contains(&drive.0.pe);
+        groups.push(drive.0.pe);
         if is_first || !place.has(Way::Table) {
             test(0, None)?;
         }
@@ -160,29 +131,29 @@ fn text(error: impl fmt::Display) -> String {
 impl Drive {
     fn place(&self) -> Place {
         Place {
-            phb: self.phb,
-            at: self.at,
+            phb: self.0.phb,
+            at: self.0.at,
             driver: Driver::Nvme,
-            registers: self.registers,
+            registers: self.0.registers,
         }
     }
 
     /// Everything with one kind of interrupt, through a window at `base`; then
     /// nothing of it is left.
     fn test(&self, base: u64, way: Option<Way>) -> Result<u64, String> {
-        let bed = Bed::open(self.pe, base, MEMORY_SHIFT)?;
-        let tested = self.with_window(&bed, way);
-        let closed = bed.close();
+        let wanted = wanted(base, MEMORY_SHIFT)?;
+        let rig = Rig::started(self.0.pe, self.0.group, &wanted)?.ok_or("no memory")?;
+        let tested = self.with_window(&rig, way);
+        let closed = rig.close();
         let silent = self.place().is_silent();
         let interrupts = tested?;
         closed.and(silent).map(|()| interrupts)
     }
 
     /// Returns how often the drive interrupted.
-    fn with_window(&self, bed: &Bed, way: Option<Way>) -> Result<u64, String> {
-        bed.start(self.group)?;
+    fn with_window(&self, rig: &Rig, way: Option<Way>) -> Result<u64, String> {
         let connection = way.map(|way| self.place().connect(way)).transpose()?;
-        let tested = self.drive(bed, way, connection.as_ref());
+        let tested = self.drive(rig, way, connection.as_ref());
         let counted = connection.as_ref().map_or(Ok(0), Connection::counted);
         let gone = connection.map_or(Ok(()), Connection::disconnect);
         tested.and(gone).and(counted)
@@ -190,18 +161,23 @@ impl Drive {
 
     fn drive(
         &self,
-        bed: &Bed,
+        rig: &Rig,
         way: Option<Way>,
         connection: Option<&Connection>,
     ) -> Result<(), String> {
-        let mut iova = IovaAllocator::new(bed.base(), bed.bytes(), PAGE_SHIFT).map_err(text)?;
-        let mut map = |page, pages| bed.map(&mut iova, page, pages);
+        let range = rig.window.range();
+        let mut iova = IovaAllocator::new(range.base(), range.bytes(), PAGE_SHIFT).map_err(text)?;
+        let mut map = |page, pages| {
+            let bus = iova.allocate(pages, 1 << PAGE_SHIFT).map_err(text)?.start();
+            rig.map(bus, page, pages, Access::ReadWrite)?;
+            rig.buffer(page, 0, bus, (pages << PAGE_SHIFT) as usize)
+        };
         let queues = map(0, QUEUES)?;
         let mut data = map(QUEUES, DATA)?;
         let mut other = map(QUEUES + DATA, 1)?;
         // SAFETY: the plan gave the drive these registers, and nobody else drives
         // it; its DMA is bounded by its window.
-        let bar = unsafe { Bar::new(self.registers, self.bytes, Order::Little) };
+        let bar = unsafe { Bar::new(self.0.registers, self.0.bytes, Order::Little) };
         let mut bar = bar.awake();
         if let Some(connection) = connection {
             bar = bar.with_interrupts(connection.desk().count());
@@ -213,7 +189,7 @@ impl Drive {
             Some(Way::Line) => Signal::Pin,
         };
         let mut controller = Controller::new(bar, queues, signal).map_err(text)?;
-        let tested = self.exercise(bed, &mut controller, &mut data, &mut other);
+        let tested = self.exercise(rig, &mut controller, &mut data, &mut other);
         let (_, _, stopped) = controller.shut_down();
         tested?;
         stopped.map_err(text)
@@ -221,7 +197,7 @@ impl Drive {
 
     fn exercise(
         &self,
-        bed: &Bed,
+        rig: &Rig,
         controller: &mut Controller<Bar, Buffer>,
         data: &mut Buffer,
         other: &mut Buffer,
@@ -238,8 +214,8 @@ impl Drive {
         }
         // With its vectors given out and its pages mapped.
         audit::in_order()?;
-        bed.unmap(other)?;
         let gone = other.bus();
+        rig.unmap(gone, 1)?;
         controller
             .try_unmapped(other, gone, data, block)
             .map_err(text)

@@ -1,15 +1,15 @@
 //! The order of a flush, observed: clear, barrier, kill, completion, release,
 //! by a spy on the PHB's registers that looks at the TCE and at the ledger.
 
-use super::arena::Arena;
-use super::platform::{Platform, engine};
-use super::{Host, SPY, bridges, describe, hosts, pe_of, windows};
+use super::candidates;
 use crate::addr::{BusAddr, HostAddr};
+use crate::boot::pci::platform::Platform;
+use crate::boot::pci::{Host, SPY, host};
+use crate::boot::rig::{Regions, Rig, Wanted, the_engine};
 use crate::boot::{audit, runtime};
 use crate::debug;
-use crate::dma::{DetachMode, Engine, Quota, Window, WindowConfig};
+use crate::dma::{DetachMode, Engine};
 use crate::memory::ledger::Holdings;
-use crate::pci::GroupKind;
 use crate::phb::KillPath;
 use crate::seam::{KillStyle, PeId, PhbPort, TableMemory, TveSelect};
 use crate::spy::{Event, Operation, Sight, order};
@@ -33,18 +33,11 @@ const TRACED: [u64; 2] = [0x200, 0x210];
 
 /// The self-test's part `flush`, on one device of each PHB. The record is
 /// printed as `docs/testing.md` says, with `log=debug`.
-pub fn flush() -> Result<String, String> {
+pub fn check() -> Result<String, String> {
     let before = runtime::frames().0;
     let (mut phbs, mut operations) = (0, 0);
-    for (index, host) in hosts() {
-        let resettable = host.groups.iter().find(|(at, group)| {
-            group.kind == GroupKind::Endpoint
-                && host.setup().cannot_reset(*at).is_none()
-                && pe_of(index, *at).is_some()
-        });
-        let Some(pe) = resettable.and_then(|(at, _)| pe_of(index, at)) else {
-            continue;
-        };
+    for pe in candidates::groups() {
+        let host = host(pe.phb).ok_or("no such PHB")?;
         if host.phb.setup().kill == KillPath::Firmware {
             return Ok("left out: firmware kills TCEs, where no spy sees it".into());
         }
@@ -66,7 +59,6 @@ pub fn flush() -> Result<String, String> {
 /// A window on one PE, and the page that the spy watches.
 struct Watch {
     engine: &'static Engine<Platform>,
-    window: Arc<Window<Platform>>,
     holdings: Arc<Holdings<Platform>>,
     pe: PeId,
     /// A page of the region whose pins count.
@@ -76,6 +68,17 @@ struct Watch {
 }
 
 impl Watch {
+    /// Attaches the window; where its table is.
+    fn attached(&self, host: &Host, rig: &Rig) -> Result<HostAddr, String> {
+        self.spied("attach", || rig.attach())?;
+        let tve = host
+            .phb
+            .tve(self.pe.pe, TveSelect::Low)
+            .map_err(|error| error.to_string())?;
+        let table = tve.decode().map_err(|error| error.to_string())?;
+        Ok(table.ok_or("the TVE is off after the attach")?.root)
+    }
+
     fn look(&self) -> impl Fn() -> Sight + Send + use<> {
         let (engine, table, region) = (self.engine, self.table, self.region);
         let holdings = Arc::clone(&self.holdings);
@@ -135,58 +138,36 @@ impl Watch {
 
 /// All operations on one PE; how many there were.
 fn on_phb(host: &'static Host, pe: PeId) -> Result<u32, String> {
-    let engine = engine().ok_or("no engine")?;
-    let arena = Arena::new(0, 17)?.ok_or("no memory")?;
-    let described = bridges()
-        .get(usize::from(pe.phb))
-        .ok_or("no such PHB")?
-        .described;
-    let config = WindowConfig {
+    let shape = TableShape::new(PageShift::K4, 1, 12).map_err(|error| error.to_string())?;
+    let wanted = Wanted {
+        owner: 0,
         base: BusAddr::new(0),
+        shape,
         pages: PAGES,
-        shape: TableShape::new(PageShift::K4, 1, 12).map_err(|error| error.to_string())?,
-        sizes: describe::page_sizes(described),
         limit: PAGES,
+        quota: QUOTA,
+        memory: Regions::one(17),
     };
-    let holdings = Arc::clone(&arena.holdings);
-    let window = engine
-        .create_window(&config, Arc::clone(&holdings), Arc::new(Quota::new(QUOTA)))
-        .map_err(|error| error.to_string())?;
-    windows::add(&window);
+    let rig = Rig::new(pe, &wanted)?.ok_or("no memory")?;
     let mut watch = Watch {
-        engine,
-        window: Arc::clone(&window),
-        holdings,
+        engine: the_engine()?,
+        holdings: Arc::clone(&rig.arena.holdings),
         pe,
-        region: arena.page(0, 12)?,
+        region: rig.arena.page(0, 12)?,
         table: None,
     };
-    watch.spied("attach", || {
-        engine
-            .attach(&window, pe)
-            .map_err(|error| error.to_string())
-    })?;
-    let tve = host
-        .phb
-        .tve(pe.pe, TveSelect::Low)
-        .map_err(|error| error.to_string())?;
-    let table = tve.decode().map_err(|error| error.to_string())?;
-    watch.table = Some(table.ok_or("the TVE is off after the attach")?.root);
-    let done = operations(&watch, &arena);
-    windows::forget(&window);
-    let ended = watch.spied("remove", || {
-        engine
-            .remove(&window, DetachMode::Reset)
-            .map_err(|error| error.to_string())?;
-        arena.give_back()
+    let done = watch.attached(host, &rig).and_then(|table| {
+        watch.table = Some(table);
+        operations(&watch, &rig)
     });
+    let ended = watch.spied("remove", || rig.close());
     let done = done?;
     ended.map(|_| done)
 }
 
-fn operations(watch: &Watch, arena: &Arena) -> Result<u32, String> {
-    let (engine, window) = (watch.engine, &*watch.window);
-    let page = |number| arena.page(number, 12);
+fn operations(watch: &Watch, rig: &Rig) -> Result<u32, String> {
+    let (engine, window) = (watch.engine, &*rig.window);
+    let page = |number| rig.arena.page(number, 12);
     let first = page(0)?;
     let none = audit::in_order()?;
     watch.ordered("map", Operation::Map { pages: 3 }, Some(3), || {

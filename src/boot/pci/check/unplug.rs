@@ -1,7 +1,8 @@
 //! A device that is taken out while it has live mappings.
 
-use super::check::{Kind, Live, expect, find};
-use super::host;
+use super::kind::Kind;
+use super::{edu, expect};
+use crate::boot::pci::host;
 use crate::boot::{banner, runtime};
 use crate::tce::Access;
 use crate::{cpu, println, warning};
@@ -18,20 +19,20 @@ const PAGES: u64 = 2;
 /// window and works in it until it is taken out. Then all that it had comes
 /// back as if it had been told to stop.
 pub fn check() -> Result<String, String> {
-    let (mut devices, _) = find()?;
+    let (mut devices, _) = edu::find()?;
     let Some(device) = devices.first_mut() else {
         return Ok("left out: there is no edu".into());
     };
     let pe = device.pe;
     let host = host(pe.phb).ok_or("no such PHB")?;
     let before = runtime::frames().0;
-    let live = Live::new(device, 0, Kind::LOW)?.ok_or("no memory")?;
+    let rig = Kind::LOW.open(device, 0)?.ok_or("no memory")?;
     for page in 0..PAGES {
-        live.map(live.bus(page), page, Access::ReadWrite)?;
+        rig.map(rig.last(page), page, 1, Access::ReadWrite)?;
     }
     // The mappings are live: it reads one page and writes the other.
-    device.read(0, live.bus(0), 64)?;
-    device.write(0, live.bus(1), 64)?;
+    device.read(0, rig.last(0), 64)?;
+    device.write(0, rig.last(1), 64)?;
     expect(host.find_gone(pe.pe).is_empty(), "it is gone already")?;
     println!("Take {} out within a minute.", device.name);
     let mut waited = 0;
@@ -40,8 +41,8 @@ pub fn check() -> Result<String, String> {
             break *gone;
         }
         if waited > LIMIT_MS {
-            live.detach()?;
-            live.give_back()?;
+            rig.detach()?;
+            rig.close()?;
             return Err(format!("{} is still there", device.name));
         }
         cpu::wait_ms(PAUSE_MS);
@@ -53,8 +54,8 @@ pub fn check() -> Result<String, String> {
     );
     // Two TVEs off, kills, the table empty, the pins gone, and the memory
     // closed, quiet, and free.
-    live.detach()?;
-    live.give_back()?;
+    rig.detach()?;
+    rig.close()?;
     let after = runtime::frames().0;
     if after != before {
         return Err(format!("{before} bytes were free before, {after} are now"));

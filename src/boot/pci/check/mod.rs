@@ -1,0 +1,18 @@
+//! Self-test of PHBs and of the devices below them.
+
+pub mod candidates;
+mod edu;
+pub mod flush;
+pub mod freeze;
+mod kind;
+pub mod nvme;
+pub mod reach;
+pub mod signals;
+mod small;
+pub mod unplug;
+
+use alloc::string::String;
+
+fn expect(holds: bool, what: &str) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(what.into()) }
+}
