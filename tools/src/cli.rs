@@ -179,6 +179,10 @@ pub struct BenchOptions {
     /// Record the figures and make docs/performance.md of them
     #[arg(long)]
     pub record: bool,
+    /// Show which functions the instructions of this row are in, instead of
+    /// measuring all (repeatable)
+    #[arg(long, value_name = "ROW")]
+    pub profile: Vec<String>,
     /// Give up after so many seconds a board
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub timeout: u64,

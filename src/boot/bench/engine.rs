@@ -2,7 +2,7 @@
 
 use super::rows::Row;
 use super::window::{self, PAGES};
-use super::{free_bytes, told};
+use super::{Asked, free_bytes, told};
 use crate::boot::rig::{Rig, the_engine};
 use crate::println;
 use crate::tce::{Access, Tce};
@@ -16,8 +16,8 @@ const RUNS: [u64; 4] = [1, 16, 512, 16384];
 /// Entries of a list, as guests pass them.
 const LIST: u64 = 512;
 
-/// Measures the rows whose names begin with `part`.
-pub fn run(part: &str) -> Result<(), String> {
+/// Measures the rows that were asked for.
+pub fn run(asked: Asked<'_>) -> Result<(), String> {
     let before = free_bytes();
     // Levels, regions, what the names end in.
     for (levels, regions, suffix) in [(1, 1, ""), (2, 1, "-levels-2"), (1, 256, "-regions-256")] {
@@ -26,7 +26,7 @@ pub fn run(part: &str) -> Result<(), String> {
             return Ok(());
         };
         let measured =
-            runs(&rig, part, suffix, u64::from(regions)).and_then(|()| lists(&rig, part, suffix));
+            runs(&rig, asked, suffix, u64::from(regions)).and_then(|()| lists(&rig, asked, suffix));
         rig.close()?;
         measured?;
     }
@@ -38,7 +38,7 @@ pub fn run(part: &str) -> Result<(), String> {
 
 /// Runs of consecutive pages. The window's last pages stay mapped, so that no
 /// leaf goes between two rounds.
-fn runs(rig: &Rig, part: &str, suffix: &str, regions: u64) -> Result<(), String> {
+fn runs(rig: &Rig, asked: Asked<'_>, suffix: &str, regions: u64) -> Result<(), String> {
     let (engine, window) = (the_engine()?, &*rig.window);
     let (bus, host) = (rig.bus(0), rig.arena.page(0, 12)?);
     for pages in RUNS.into_iter().filter(|pages| *pages <= PAGES / regions) {
@@ -53,7 +53,7 @@ fn runs(rig: &Rig, part: &str, suffix: &str, regions: u64) -> Result<(), String>
             Err(error) => Err(told("unmap", error)),
         };
         let id = format!("map-{pages}{suffix}");
-        if id.starts_with(part) {
+        if asked.has(&id) {
             Row {
                 id: &id,
                 units: pages,
@@ -61,7 +61,7 @@ fn runs(rig: &Rig, part: &str, suffix: &str, regions: u64) -> Result<(), String>
             .measure(map, unmap)?;
         }
         let id = format!("unmap-{pages}{suffix}");
-        if id.starts_with(part) {
+        if asked.has(&id) {
             map()?;
             Row {
                 id: &id,
@@ -71,7 +71,7 @@ fn runs(rig: &Rig, part: &str, suffix: &str, regions: u64) -> Result<(), String>
             unmap()?;
         }
         let id = format!("remap-{pages}{suffix}");
-        if id.starts_with(part) {
+        if asked.has(&id) {
             map()?;
             let remap = || {
                 engine
@@ -87,7 +87,7 @@ fn runs(rig: &Rig, part: &str, suffix: &str, regions: u64) -> Result<(), String>
         }
     }
     let id = format!("translate{suffix}");
-    if id.starts_with(part) {
+    if asked.has(&id) {
         engine
             .map(window, bus, host, 1, Access::ReadWrite)
             .map_err(|error| told("map", error))?;
@@ -106,7 +106,7 @@ fn runs(rig: &Rig, part: &str, suffix: &str, regions: u64) -> Result<(), String>
 }
 
 /// Lists of scattered pages.
-fn lists(rig: &Rig, part: &str, suffix: &str) -> Result<(), String> {
+fn lists(rig: &Rig, asked: Asked<'_>, suffix: &str) -> Result<(), String> {
     let (engine, window) = (the_engine()?, &*rig.window);
     let bus = rig.bus(0);
     // An odd stride goes through all pages before one comes again.
@@ -144,7 +144,7 @@ fn lists(rig: &Rig, part: &str, suffix: &str) -> Result<(), String> {
         ("list-remap-512", Some(&fill), &fill, None),
     ] {
         let id = row(name);
-        if !id.starts_with(part) {
+        if !asked.has(&id) {
             continue;
         }
         before.map_or(Ok(()), |before| before())?;

@@ -2,7 +2,7 @@
 //! count.
 
 use super::rows::Row;
-use super::told;
+use super::{Asked, told};
 use crate::addr::HostAddr;
 use crate::boot::pci::{self, check::candidates};
 use crate::boot::runtime::{self, OPAL};
@@ -59,9 +59,9 @@ impl PhbHardware for Counting {
 }
 
 /// Counts them, for a PE that nobody uses.
-pub fn run(part: &str) -> Result<(), String> {
+pub fn run(asked: Asked<'_>) -> Result<(), String> {
     let id = "kill-mmio";
-    let Some(pe) = candidates::groups().next().filter(|_| id.starts_with(part)) else {
+    let Some(pe) = candidates::groups().next().filter(|_| asked.has(id)) else {
         return Ok(());
     };
     let bridge = pci::bridges().get(usize::from(pe.phb));

@@ -18,13 +18,29 @@ use rows::Row;
 /// Turns of the calibration loop.
 const TURNS: u64 = 10_000;
 
-/// Measures everything, or the rows whose names begin with `part`.
+/// Which rows were asked for.
+#[derive(Clone, Copy)]
+pub struct Asked<'w>(&'w str);
+
+impl Asked<'_> {
+    /// Whether the row `id` was.
+    pub fn has(self, id: &str) -> bool {
+        match self.0.strip_prefix('=') {
+            Some(exactly) => id == exactly,
+            None => id.starts_with(self.0),
+        }
+    }
+}
+
+/// Measures everything, the rows whose names begin with `part`, or the one row
+/// whose name is behind a `=`.
 pub fn run(part: &str) {
+    let asked = Asked(part);
     counter::start();
     let result = calibrate().and_then(|()| {
-        boot(part);
-        kill::run(part)?;
-        engine::run(part)
+        boot(asked);
+        kill::run(asked)?;
+        engine::run(asked)
     });
     counter::stop();
     match result {
@@ -51,7 +67,7 @@ fn calibrate() -> Result<(), String> {
 
 /// From the first instruction of Rust to the banner, by the clock: the counter
 /// was off.
-fn boot(part: &str) {
+fn boot(asked: Asked<'_>) {
     let Some(ticks) = super::banner::ticks_at_banner() else {
         return;
     };
@@ -62,7 +78,7 @@ fn boot(part: &str) {
         id: "boot",
         units: 1,
     };
-    if "boot".starts_with(part) {
+    if asked.has("boot") {
         row.print(&mut [instructions.unwrap_or(u64::MAX)]);
     }
 }

@@ -5,6 +5,7 @@ mod chart;
 mod lines;
 mod machine;
 mod page;
+mod profile;
 mod record;
 mod table;
 
@@ -28,6 +29,10 @@ const SLACK: f64 = 5.0;
 
 /// Measures, shows, and compares as the options say.
 pub fn command(workspace: &Workspace, options: &BenchOptions) -> Result<ExitCode> {
+    if !options.profile.is_empty() {
+        profile::command(workspace, options)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let budgets = Budgets::load()?;
     setup::ensure(
         workspace,
@@ -39,7 +44,7 @@ pub fn command(workspace: &Workspace, options: &BenchOptions) -> Result<ExitCode
     for name in &options.boards {
         let board = Board::load(name)?;
         println!("{}: counting instructions ...", board.about);
-        let record = machine::measure(options, board, made.file_bytes)?;
+        let record = machine::measure(workspace, options, &board, made.file_bytes)?;
         table::print(&budgets, &record);
         let path = Path::new("target/bench").join(format!("{name}.json"));
         record.save(&path)?;

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::budget::Budgets;
+use super::profile::Profiles;
 use super::record::Record;
 use super::table;
 
@@ -21,8 +22,11 @@ pub fn write(budgets: &Budgets, folder: &str, page: &Path) -> Result<()> {
         .iter()
         .map(|path| Record::load(path).with_context(|| format!("{} is damaged", path.display())))
         .collect::<Result<_>>()?;
-    std::fs::write(page, text(budgets, &records))
-        .with_context(|| format!("cannot write {}", page.display()))
+    let mut text = text(budgets, &records);
+    for record in &records {
+        text.push_str(&profiles(&Profiles::load(&record.board)?));
+    }
+    std::fs::write(page, text).with_context(|| format!("cannot write {}", page.display()))
 }
 
 fn text(budgets: &Budgets, records: &[Record]) -> String {
@@ -42,6 +46,23 @@ fn text(budgets: &Budgets, records: &[Record]) -> String {
         if let Some(how) = &row.linux_how {
             text.push_str(&format!("| {} | {how} |\n", row.what));
         }
+    }
+    text
+}
+
+/// Which functions the instructions are in.
+fn profiles(all: &Profiles) -> String {
+    let mut text = String::new();
+    if all.profiles.is_empty() {
+        return text;
+    }
+    text.push_str(&format!(
+        "\n## Where the instructions go: {}\n\n{}, QEMU {}, by `cargo xtask bench --board {} --profile ROW`: one operation as QEMU's log of \
+         executed instructions\nhas it, counted for the innermost function of Pinion that each instruction was inlined from.\n",
+        all.board, all.rustc, all.qemu, all.board
+    ));
+    for profile in &all.profiles {
+        text.push_str(&profile.markdown());
     }
     text
 }

@@ -110,6 +110,34 @@ impl Symbols {
         Some(calls.join(", inlined into "))
     }
 
+    /// The function of this project that the instruction at `address` belongs
+    /// to, with its file below `src/`: the innermost of those that are inlined
+    /// there, but for those of libraries.
+    pub fn own_function(&self, address: u64) -> Option<String> {
+        if let Ok(mut frames) = self.lines.find_frames(address).skip_all_loads() {
+            while let Ok(Some(frame)) = frames.next() {
+                let file = frame.location.and_then(|place| place.file);
+                let own = file.and_then(|file| self.shortened(file).strip_prefix("src/"));
+                if let (Some(file), Some(function)) = (own, frame.function)
+                    && let Ok(name) = function.demangle()
+                {
+                    // Type arguments are long and the same everywhere.
+                    let plain = name.split('<').next().unwrap_or(&name);
+                    return Some(format!("{file}: {plain}"));
+                }
+            }
+        }
+        let name = self.function(address)?;
+        // Assembly has labels only.
+        Some(name.split('+').next().unwrap_or(&name).to_owned())
+    }
+
+    /// Where the function or label of this name begins.
+    pub fn address_of(&self, name: &str) -> Option<u64> {
+        let mut functions = self.functions.iter();
+        functions.find(|known| known.2 == name).map(|known| known.0)
+    }
+
     fn shortened<'path>(&self, file: &'path str) -> &'path str {
         file.strip_prefix(&self.folder).unwrap_or(file)
     }
