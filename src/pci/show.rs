@@ -1,6 +1,7 @@
 //! Tables for a person at a serial console: written piece by piece into
 //! whatever prints, never collected into a string.
 
+use super::address::Bdfn;
 use super::group::{GroupIndex, GroupKind};
 use super::phb::PhbInfo;
 use super::steps::Setup;
@@ -152,7 +153,8 @@ impl PciTree<'_> {
     }
 }
 
-/// The `groups` table: one line a group, and below it why it is not smaller.
+/// The `groups` table: one line a group, and below it why it is not smaller,
+/// and why it has no line.
 pub struct GroupTable<'a>(pub Setup<'a>);
 
 impl Display for GroupTable<'_> {
@@ -163,6 +165,7 @@ impl Display for GroupTable<'_> {
             for reason in &group.reasons {
                 writeln!(f, "      because {reason}")?;
             }
+            self.refused_lines(f, at)?;
         }
         Ok(())
     }
@@ -239,6 +242,32 @@ impl GroupTable<'_> {
             .chain(&group.companions)
             .filter(|pe| own(pe.get()))
             .count()
+    }
+
+    /// The lines that the group does not get, and whose they are too.
+    fn refused_lines(&self, f: &mut Formatter<'_>, at: GroupIndex) -> fmt::Result {
+        let Setup {
+            topology,
+            groups,
+            plan,
+            ..
+        } = self.0;
+        for (line, name) in (0..4).zip('A'..) {
+            let users = plan.lines.users(line);
+            let mut others = users.iter().filter(|user| **user != at);
+            if !users.contains(&at) {
+                continue;
+            }
+            let Some(other) = others.next() else { continue };
+            let first = groups.get(*other).functions.first();
+            let first = first.map_or(Bdfn::ROOT, |first| topology[*first].id.bdfn);
+            write!(f, "      line {name} is refused: {first}")?;
+            match others.count() {
+                0 => writeln!(f, " is wired to it too")?,
+                more => writeln!(f, " and {more} more groups are wired to it too")?,
+            }
+        }
+        Ok(())
     }
 
     /// The group's lines; `shared` if another group is wired to one of them.

@@ -98,6 +98,19 @@ impl PageSizes {
     }
 }
 
+/// With a blank between each two.
+impl fmt::Display for PageSizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut first = true;
+        for page in PageShift::ALL.into_iter().filter(|it| self.contains(*it)) {
+            let blank = if first { "" } else { " " };
+            write!(f, "{blank}{page}")?;
+            first = false;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,5 +141,6 @@ mod tests {
             PageSizes::PHB3.and(PageSizes::PHB4),
             PageSizes::NONE.with(PageShift::K4).with(PageShift::K64)
         );
+        assert_eq!(PageSizes::PHB4.to_string(), "4K 64K 2M 1G");
     }
 }

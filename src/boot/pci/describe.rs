@@ -5,7 +5,6 @@ use crate::machine::{Phb as Described, PhbWindow};
 use crate::pci::{Generation, PhbDescription, PhbInfo, Window};
 use crate::phb::{KillPath, PhbSetup};
 use crate::tce::{PageShift, PageSizes};
-use alloc::format;
 use alloc::string::{String, ToString};
 
 fn generation(described: &Described) -> Generation {
@@ -73,17 +72,4 @@ pub fn page_sizes(described: &Described) -> PageSizes {
         .iter()
         .filter_map(|shift| PageShift::new(*shift).ok());
     known.fold(PageSizes::NONE, PageSizes::with)
-}
-
-/// The page sizes as a person reads them.
-pub fn page_sizes_text(described: &Described) -> String {
-    let sizes = page_sizes(described);
-    let mut text = String::new();
-    for page in PageShift::ALL
-        .into_iter()
-        .filter(|page| sizes.contains(*page))
-    {
-        text.push_str(&format!("{}{page}", if text.is_empty() { "" } else { " " }));
-    }
-    text
 }

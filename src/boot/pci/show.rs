@@ -4,6 +4,7 @@ use super::{Fate, bridges, describe, hosts};
 use crate::pci::GroupKind;
 use crate::pci::show::{GroupTable, PciTree};
 use crate::{boot::banner, print, println};
+use alloc::string::ToString;
 
 /// `phbs`: each PHB, and why one is left alone.
 pub fn print_bridges() {
@@ -20,13 +21,13 @@ pub fn print_bridges() {
                 devices(host),
             )
         });
+        let sizes = describe::page_sizes(described).to_string();
         print!(
-            "  {:<10}  {:04x}  {:>4}  {:>3}  {functions:>9}  {groups:>6}  {:<15}  ",
+            "  {:<10}  {:04x}  {:>4}  {:>3}  {functions:>9}  {groups:>6}  {sizes:<15}  ",
             described.name(),
             described.id,
             described.chip,
-            described.endpoints,
-            describe::page_sizes_text(described)
+            described.endpoints
         );
         match &bridge.fate {
             Fate::Taken(_) => println!("taken"),

@@ -70,7 +70,7 @@ impl Kind {
     }
 
     /// As many pages as the table, or the range of addresses, has, and memory
-    /// for two of them.
+    /// for two of them, which are apart: the largest page is the largest block.
     fn wanted(self, owner: usize) -> Result<Wanted, String> {
         let shape = TableShape::new(self.page, self.levels, LEVEL_SHIFT)
             .map_err(|error| error.to_string())?;
@@ -86,7 +86,10 @@ impl Kind {
             pages: most.min(1 << shape.slot_bits()),
             limit: 512,
             quota: QUOTA,
-            memory: Regions::one(page + 1),
+            memory: Regions {
+                count: 2,
+                ..Regions::one(page)
+            },
         })
     }
 

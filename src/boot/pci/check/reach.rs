@@ -10,7 +10,7 @@ use crate::boot::pci::{bridges, describe};
 use crate::boot::rig::{HIGH, Rig};
 use crate::boot::{audit, banner, runtime};
 use crate::tce::shape::MAX_LEVELS;
-use crate::tce::{Access, PageShift};
+use crate::tce::{Access, PageShift, PageSizes};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -25,6 +25,7 @@ pub fn check() -> Outcome {
     let (mut devices, left_out) = edu::find()?;
     let before = runtime::frames().0;
     let mut windows = 0;
+    let (mut tried, mut too_large) = (PageSizes::NONE, PageSizes::NONE);
     for at in 0..devices.len() {
         // The first shows all kinds of windows, the others one.
         for kind in kinds(&mut devices[at], at == 0)? {
@@ -38,6 +39,9 @@ pub fn check() -> Outcome {
                 .map_err(|why| format!("{}, {kind}: {why}", device.name))?
             {
                 windows += 1;
+                tried = tried.with(kind.page());
+            } else {
+                too_large = too_large.with(kind.page());
             }
         }
     }
@@ -49,12 +53,15 @@ pub fn check() -> Outcome {
         String::from("left out: there is no edu")
     } else {
         format!(
-            "{} {}, {windows} {}: read, write, and nothing beyond what is mapped",
+            "{} {}, {windows} {} of {tried} pages: read, write, and nothing beyond what is mapped",
             devices.len(),
             banner::plural(devices.len(), "device"),
             banner::plural(windows, "window")
         )
     };
+    if too_large != PageSizes::NONE {
+        told.push_str(&format!("; no memory for {too_large}"));
+    }
     if left_out > 0 {
         told.push_str(&format!(
             "; {left_out} without a reset of their own left out"
