@@ -50,6 +50,8 @@ pub struct Area {
     pub(super) nap_stack: AtomicU64,
     /// Nesting of firmware calls: a crash inside one must not make another.
     pub(super) in_firmware: AtomicU32,
+    /// Calls of firmware so far.
+    firmware_calls: AtomicU64,
     /// The vCPU that runs, or ran last: what `guest_exit` fills.
     pub(super) guest: u64,
     /// Stack pointer of Pinion while a vCPU runs.
@@ -132,6 +134,7 @@ pub(super) fn new(
         windows: AtomicU32::new(0),
         nap_stack: AtomicU64::new(0),
         in_firmware: AtomicU32::new(0),
+        firmware_calls: AtomicU64::new(0),
         guest: 0,
         guest_stack: 0,
         handlers: [interrupt, super::guest::exit_address()],
@@ -199,7 +202,15 @@ impl Area {
     /// Marks the thread as inside firmware; `false` if it is there already: it
     /// crashed inside a call.
     pub fn enter_firmware(&self) -> bool {
+        // This thread alone writes it.
+        let calls = self.firmware_calls().wrapping_add(1);
+        self.firmware_calls.store(calls, Ordering::Relaxed);
         self.in_firmware.fetch_add(1, Ordering::Relaxed) == 0
+    }
+
+    /// Calls of firmware that the thread has made.
+    pub fn firmware_calls(&self) -> u64 {
+        self.firmware_calls.load(Ordering::Relaxed)
     }
 
     /// Marks the thread as out of firmware again.

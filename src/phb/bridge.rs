@@ -2,7 +2,7 @@
 
 use super::fault::by_firmware;
 use super::ioda::{IodaTable, Tables};
-use super::kill;
+use super::kill::Kill;
 use super::{Pest, PhbFault, PhbHardware};
 use crate::addr::HostAddr;
 use crate::audit::Expected;
@@ -131,7 +131,11 @@ impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Phb<'o, H, F, W> {
         match self.setup.kill {
             KillPath::Register => {
                 let _lock = self.lock.lock();
-                kill::kill(&self.hardware, self.setup.generation, pe, scope)
+                self.hardware.quickly(Kill {
+                    generation: self.setup.generation,
+                    pe,
+                    scope,
+                })
             }
             KillPath::Firmware => {
                 let kind = match scope {

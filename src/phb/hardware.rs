@@ -28,6 +28,25 @@ pub trait PhbHardware {
 
     /// The running thread's PIR.
     fn thread(&self) -> u64;
+
+    /// Does `work`. Hardware that is watched now and then asks here, once,
+    /// whether it is, and not at each access.
+    #[inline]
+    fn quickly<W: RegisterWork>(&self, work: W) -> W::Done
+    where
+        Self: Sized,
+    {
+        work.on(self)
+    }
+}
+
+/// Something to be done with a PHB's registers, whatever stands before them.
+pub trait RegisterWork {
+    /// What comes of it.
+    type Done;
+
+    /// Does it.
+    fn on<H: PhbHardware>(self, hardware: &H) -> Self::Done;
 }
 
 impl<H: PhbHardware> PhbHardware for &H {
@@ -61,6 +80,11 @@ impl<H: PhbHardware> PhbHardware for &H {
 
     fn thread(&self) -> u64 {
         (**self).thread()
+    }
+
+    #[inline]
+    fn quickly<W: RegisterWork>(&self, work: W) -> W::Done {
+        (**self).quickly(work)
     }
 }
 

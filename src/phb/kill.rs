@@ -1,7 +1,7 @@
 //! TCE kill straight at the PHB's registers (skiboot hw/phb4.c, phb4_tce_kill;
 //! include/phb3-regs.h, include/phb4-regs.h). The caller holds the PHB's lock.
 
-use super::PhbHardware;
+use super::{PhbHardware, RegisterWork};
 use crate::pci::Generation;
 use crate::seam::{KillScope, PhbError};
 
@@ -23,6 +23,22 @@ const KILL_RUNS: u64 = 1 << 56;
 
 /// A kill takes microseconds; one that takes longer than this never ends.
 pub const LIMIT_US: u64 = 100_000;
+
+/// A kill, as work on a PHB's registers.
+pub(super) struct Kill {
+    pub(super) generation: Generation,
+    pub(super) pe: u16,
+    pub(super) scope: KillScope,
+}
+
+impl RegisterWork for Kill {
+    type Done = Result<(), PhbError>;
+
+    #[inline]
+    fn on<H: PhbHardware>(self, hardware: &H) -> Self::Done {
+        kill(hardware, self.generation, self.pe, self.scope)
+    }
+}
 
 /// Invalidates, waits until that is complete, and until the DMA reads that used
 /// old entries are over.

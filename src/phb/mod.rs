@@ -37,7 +37,7 @@ pub use execute::StepError;
 pub use fault::PhbFault;
 #[cfg(target_os = "none")]
 pub use hardware::Mapped;
-pub use hardware::PhbHardware;
+pub use hardware::{PhbHardware, RegisterWork};
 pub use ioda::{IodaTable, Tables};
 pub use kill::LIMIT_US;
 pub use pest::{Pest, PestCause};

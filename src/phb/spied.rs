@@ -1,8 +1,8 @@
-//! A PHB's hardware with a spy on it: each barrier, each store to a register,
+//! A PHB's hardware with a spy on it: each barrier, each access to a register,
 //! and the end of each TCE kill.
 
-use super::PhbHardware;
 use super::kill::{DMA_SYNC, SYNC_COMPLETE, SYNC_START, TCE_KILL};
+use super::{PhbHardware, RegisterWork};
 use crate::addr::HostAddr;
 use crate::seam::sync::{AtomicU32, Ordering};
 use crate::spy::Spy;
@@ -27,20 +27,32 @@ impl<'s, H: PhbHardware> Spied<'s, H> {
             syncing: AtomicU32::new(0),
         }
     }
+
+    #[cold]
+    fn saw(&self, offset: u64, value: u64) {
+        self.spy.access();
+        // All ones is a fence, not a completion.
+        if offset == DMA_SYNC
+            && value & SYNC_COMPLETE != 0
+            && value != u64::MAX
+            && self.syncing.swap(0, Ordering::Relaxed) != 0
+        {
+            self.spy.done();
+        }
+    }
+
+    #[cold]
+    fn watched<W: RegisterWork>(&self, work: W) -> W::Done {
+        work.on(self)
+    }
 }
 
 impl<H: PhbHardware> PhbHardware for Spied<'_, H> {
     #[inline]
     fn load(&self, offset: u64) -> u64 {
         let value = self.hardware.load(offset);
-        // All ones is a fence, not a completion.
-        if offset == DMA_SYNC
-            && self.spy.is_armed()
-            && value & SYNC_COMPLETE != 0
-            && value != u64::MAX
-            && self.syncing.swap(0, Ordering::Relaxed) != 0
-        {
-            self.spy.done();
+        if self.spy.is_armed() {
+            self.saw(offset, value);
         }
         value
     }
@@ -48,6 +60,7 @@ impl<H: PhbHardware> PhbHardware for Spied<'_, H> {
     #[inline]
     fn store(&self, offset: u64, value: u64) {
         if self.spy.is_armed() {
+            self.spy.access();
             if offset == DMA_SYNC && value & SYNC_START != 0 {
                 self.syncing.store(1, Ordering::Relaxed);
             }
@@ -82,11 +95,19 @@ impl<H: PhbHardware> PhbHardware for Spied<'_, H> {
     fn thread(&self) -> u64 {
         self.hardware.thread()
     }
+
+    #[inline]
+    fn quickly<W: RegisterWork>(&self, work: W) -> W::Done {
+        match self.spy.is_armed() {
+            true => self.watched(work),
+            false => work.on(&self.hardware),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::kill::kill;
+    use super::super::kill::{Kill, kill};
     use super::*;
     use crate::addr::BusAddr;
     use crate::pci::Generation;
@@ -124,6 +145,25 @@ mod tests {
         spy.arm(|| Sight { tce: 3, pins: 1 });
         kill(&hardware, generation, 5, scope).unwrap();
         spy.disarm().0
+    }
+
+    #[test]
+    fn accesses_of_a_kill_are_counted_while_it_records() {
+        let spy = Spy::new();
+        let hardware = Spied::new(Ready, HostAddr::new(0x1000), &spy);
+        let kill = |generation| Kill {
+            generation,
+            pe: 5,
+            scope: KillScope::Pe,
+        };
+        for (generation, accesses) in [(Generation::Phb4, 5), (Generation::Phb5, 6)] {
+            spy.arm(|| Sight { tce: 0, pins: 0 });
+            hardware.quickly(kill(generation)).unwrap();
+            assert_eq!(spy.accesses(), accesses);
+            assert!(!spy.disarm().0.is_empty());
+            hardware.quickly(kill(generation)).unwrap();
+            assert_eq!(spy.accesses(), accesses);
+        }
     }
 
     #[test]

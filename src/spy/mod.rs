@@ -16,7 +16,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::addr::HostAddr;
-use crate::seam::sync::{AtomicU32, Ordering};
+use crate::seam::sync::{AtomicU32, AtomicU64, Ordering};
 
 pub use order::{Disorder, Operation, order};
 
@@ -60,6 +60,8 @@ struct Recording {
 /// The spy. Zero is a spy that sleeps.
 pub struct Spy {
     armed: AtomicU32,
+    // To registers, since it was armed last.
+    accesses: AtomicU64,
     // Boxed, so that none is all zero.
     recording: spin::Mutex<Option<Box<Recording>>>,
 }
@@ -76,6 +78,7 @@ impl Spy {
     pub const fn new() -> Self {
         Self {
             armed: AtomicU32::new(0),
+            accesses: AtomicU64::new(0),
             recording: spin::Mutex::new(None),
         }
     }
@@ -85,6 +88,7 @@ impl Spy {
     pub fn new() -> Self {
         Self {
             armed: AtomicU32::new(0),
+            accesses: AtomicU64::new(0),
             recording: spin::Mutex::new(None),
         }
     }
@@ -99,6 +103,7 @@ impl Spy {
             look: Box::new(look),
         };
         *self.recording.lock() = Some(Box::new(recording));
+        self.accesses.store(0, Ordering::Relaxed);
         self.armed.store(1, Ordering::Release);
     }
 
@@ -120,6 +125,16 @@ impl Spy {
     #[inline]
     pub fn is_armed(&self) -> bool {
         self.armed.load(Ordering::Relaxed) != 0
+    }
+
+    /// There was a load or a store of a register, while it recorded.
+    pub fn access(&self) {
+        self.accesses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Loads and stores of registers that it saw since it was armed last.
+    pub fn accesses(&self) -> u64 {
+        self.accesses.load(Ordering::Relaxed)
     }
 
     /// There was a barrier.

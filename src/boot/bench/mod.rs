@@ -4,7 +4,10 @@
 //! Figures mean something on an emulator that counts instructions only.
 
 mod engine;
+mod interrupt;
 mod kill;
+mod lists;
+mod making;
 mod rows;
 pub mod window;
 
@@ -40,7 +43,14 @@ pub fn run(part: &str) {
     let result = calibrate().and_then(|()| {
         boot(asked);
         kill::run(asked)?;
-        engine::run(asked)
+        interrupt::run(asked)?;
+        let before = free_bytes();
+        engine::run(asked)?;
+        making::run(asked)?;
+        match free_bytes() {
+            after if after == before => Ok(()),
+            after => Err(format!("{before} bytes were free, now {after}")),
+        }
     });
     counter::stop();
     match result {
@@ -74,12 +84,8 @@ fn boot(asked: Asked<'_>) {
     let hz = cpu::timebase_hz().max(1);
     // One instruction takes one nanosecond of an emulated machine's time.
     let instructions = u64::try_from(u128::from(ticks) * 1_000_000_000 / u128::from(hz));
-    let row = Row {
-        id: "boot",
-        units: 1,
-    };
     if asked.has("boot") {
-        row.print(&mut [instructions.unwrap_or(u64::MAX)]);
+        Row::one("boot").print(&mut [instructions.unwrap_or(u64::MAX)], None);
     }
 }
 

@@ -1,7 +1,10 @@
 //! One row: repeated, counted, printed.
 
-use crate::cpu::counter;
+use crate::boot::pci::SPY;
+use crate::cpu::{self, counter};
 use crate::println;
+use crate::spy::Sight;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -17,6 +20,16 @@ pub struct Row<'a> {
     pub units: u64,
 }
 
+/// What an operation does outside of the processor: what costs most on
+/// hardware.
+#[derive(Clone, Copy)]
+pub struct Outside {
+    /// Accesses to PHBs' registers.
+    pub mmio: u64,
+    /// Calls of firmware.
+    pub opal: u64,
+}
+
 /// Instructions of one `what`, with those of counting.
 pub fn count(what: impl FnOnce() -> Result<(), String>) -> Result<u64, String> {
     let before = counter::instructions();
@@ -25,7 +38,24 @@ pub fn count(what: impl FnOnce() -> Result<(), String>) -> Result<u64, String> {
     Ok(u64::from(after.wrapping_sub(before)))
 }
 
-impl Row<'_> {
+/// What one `what` does outside. The spy on PHBs' registers counts, so that
+/// nothing does while instructions are counted.
+pub fn outside(what: impl FnOnce() -> Result<(), String>) -> Result<Outside, String> {
+    SPY.arm(|| Sight { tce: 0, pins: 0 });
+    let calls = cpu::area().firmware_calls();
+    let done = what();
+    let opal = cpu::area().firmware_calls().wrapping_sub(calls);
+    let mmio = SPY.accesses();
+    SPY.disarm();
+    done.map(|()| Outside { mmio, opal })
+}
+
+impl<'a> Row<'a> {
+    /// A row of one unit.
+    pub fn one(id: &'a str) -> Self {
+        Self { id, units: 1 }
+    }
+
     /// Measures `what`; `undo` puts things back, uncounted. The first round is
     /// not counted: it makes what later ones find.
     pub fn measure(
@@ -42,16 +72,21 @@ impl Row<'_> {
                 counts.push(cost);
             }
         }
-        self.print(&mut counts);
+        let outside = outside(what)?;
+        undo()?;
+        self.print(&mut counts, Some(outside));
         Ok(())
     }
 
     /// Prints the row.
-    pub fn print(self, counts: &mut [u64]) {
+    pub fn print(self, counts: &mut [u64], outside: Option<Outside>) {
         counts.sort_unstable();
         let min = counts.first().copied().unwrap_or(0);
         let median = counts.get(counts.len() / 2).copied().unwrap_or(0);
         let Row { id, units } = self;
-        println!("bench: row id={id} units={units} min={min} median={median}");
+        let outside = outside.map_or_else(String::new, |it| {
+            format!(" mmio={} opal={}", it.mmio, it.opal)
+        });
+        println!("bench: row id={id} units={units} min={min} median={median}{outside}");
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{execute, names};
 use crate::addr::BusAddr;
-use crate::boot::bench::window;
+use crate::boot::bench::window::{PLAIN, Setup};
 use crate::boot::rig::{Rig, the_engine};
 use crate::dma::{Meaning, WalkStep};
 use crate::tce::{Access, Entry};
@@ -16,7 +16,12 @@ const PAGES: u64 = 300;
 
 /// Asks `windows`, `map`, `tce`, `pins`, `trace` and `stats`.
 pub fn prompt() -> Result<String, String> {
-    let Some(rig) = window::open(2, 1)? else {
+    let two_levels = Setup {
+        levels: 2,
+        level_shift: 16,
+        ..PLAIN
+    };
+    let Some(rig) = two_levels.open()? else {
         return Ok("left out: no device whose PE could be used".into());
     };
     let asked = ask(&rig);

@@ -4,11 +4,12 @@ use anyhow::{Context, Result, bail};
 
 use super::record::{Record, Row};
 
-/// Adds what a line says to `record`; true for the last one.
+/// Adds what a line says to `record`, with `suffix` behind a row's name; true
+/// for the last one. A row that is there already stays as it is.
 ///
 /// # Errors
 /// The line is damaged, or the image says that something failed.
-pub fn take(line: &str, record: &mut Record) -> Result<bool> {
+pub fn take(line: &str, suffix: &str, record: &mut Record) -> Result<bool> {
     let Some(at) = line.find("bench: ") else {
         return Ok(false);
     };
@@ -19,8 +20,8 @@ pub fn take(line: &str, record: &mut Record) -> Result<bool> {
         "calibration" => {
             record.calibration = (number(rest, "expected")?, number(rest, "counted")?);
         }
-        "row" => record.rows.push(Row {
-            id: field(rest, "id").context("a row without id")?.to_owned(),
+        "row" => record.add(Row {
+            id: field(rest, "id").context("a row without id")?.to_owned() + suffix,
             units: number(rest, "units")?,
             min: number(rest, "min")?,
             median: number(rest, "median")?,
@@ -61,22 +62,28 @@ mod tests {
             "bench: row id=map-1 units=1 min=150 median=151 mmio=5",
         ];
         for line in lines {
-            assert!(!take(line, &mut record).unwrap());
+            assert!(!take(line, "", &mut record).unwrap());
         }
-        assert!(take("bench: done", &mut record).unwrap());
+        assert!(take("bench: done", "", &mut record).unwrap());
         assert_eq!(record.calibration, (2000, 2001));
         assert_eq!(
             (record.rows[0].cost(), record.rows[0].mmio),
             (151.0, Some(5))
         );
         assert_eq!(record.rows[0].opal, None);
+        let again = "bench: row id=map-1 units=1 min=1 median=1";
+        take(again, "", &mut record).unwrap();
+        take(again, "-threads-4", &mut record).unwrap();
+        let ids: Vec<&str> = record.rows.iter().map(|row| &*row.id).collect();
+        assert_eq!(ids, ["map-1", "map-1-threads-4"]);
+        assert_eq!(record.rows[0].cost(), 151.0);
     }
 
     #[test]
     fn a_failure_and_damage_are_errors() {
         let mut record = Record::default();
-        assert!(take("bench: failed map-1: frozen", &mut record).is_err());
-        assert!(take("bench: row id=x units=1 min=1", &mut record).is_err());
-        assert!(take("bench: row id=x units=1 min=1 median=many", &mut record).is_err());
+        assert!(take("bench: failed map-1: frozen", "", &mut record).is_err());
+        assert!(take("bench: row id=x units=1 min=1", "", &mut record).is_err());
+        assert!(take("bench: row id=x units=1 min=1 median=many", "", &mut record).is_err());
     }
 }

@@ -7,17 +7,25 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::lines;
+use super::partition;
 use super::record::{Record, Row};
 use crate::board::Board;
 use crate::cli::BenchOptions;
-use crate::cpio::Archive;
 use crate::emulator::machine::{Machine, Output};
 use crate::emulator::qemu::Setting;
+use crate::setup;
 use crate::workspace::Workspace;
-use crate::{image, setup};
 
 /// Devices behind whose PEs operations are measured.
 const DEVICES: [&str; 1] = ["edu,bus=pcie.0,dma_mask=0xffffffffffffffff"];
+
+/// Memory for the rows of a million pages.
+const LARGE: &str = "8G";
+
+/// Threads and partitions that rows are measured with to see how they grow.
+pub const MANY_THREADS: usize = 4;
+/// See [`MANY_THREADS`].
+pub const MANY_PARTITIONS: usize = 16;
 
 /// The emulator that the options name.
 pub fn program(options: &BenchOptions) -> PathBuf {
@@ -40,7 +48,65 @@ pub fn setting(program: &Path, board: Board) -> Setting {
 /// One of them does not say.
 pub fn versions(options: &BenchOptions) -> Result<(String, String)> {
     let qemu = setup::qemu_version(&program(options))?.to_string();
-    Ok((rustc_version()?, qemu))
+    let output = Command::new("rustc")
+        .arg("--version")
+        .output()
+        .context("rustc does not run")?;
+    let rustc = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    Ok((rustc, qemu))
+}
+
+/// A machine of which rows are read.
+struct Run {
+    setting: Setting,
+    /// What the names of its rows end in.
+    suffix: String,
+}
+
+/// All machines that are needed for the rows of `board`.
+fn runs(workspace: &Workspace, options: &BenchOptions, board: &Board) -> Result<Vec<Run>> {
+    let plain = setting(&program(options), board.clone());
+    let run = |words: &str, change: &dyn Fn(&mut Setting)| {
+        let mut setting = plain.clone();
+        setting.append = (!words.is_empty()).then(|| format!("run={words}"));
+        change(&mut setting);
+        setting
+    };
+    let threads = |setting: &mut Setting| setting.smp = Some(MANY_THREADS.to_string());
+    let mut runs = vec![
+        // The start as it is on the board's own memory.
+        (run("bench+boot", &|_| ()), String::new()),
+        (
+            run("bench", &|setting| setting.memory = Some(LARGE.to_owned())),
+            String::new(),
+        ),
+        (
+            run("bench+=map-1", &threads),
+            format!("-threads-{MANY_THREADS}"),
+        ),
+    ];
+    // POWER8 runs no partitions yet.
+    if board.machine != "powernv8" {
+        let one = partition::one(workspace)?;
+        let many = partition::many(workspace, MANY_PARTITIONS)?;
+        let alone = |setting: &mut Setting| setting.initrd = Some(one.clone());
+        runs.extend([
+            (run("start+16", &alone), String::new()),
+            (
+                run("start+16", &|setting| {
+                    alone(setting);
+                    threads(setting);
+                }),
+                format!("-threads-{MANY_THREADS}"),
+            ),
+            (
+                run("", &|setting| setting.initrd = Some(many.clone())),
+                format!("-partitions-{MANY_PARTITIONS}"),
+            ),
+        ]);
+    }
+    let run = |(setting, suffix)| Run { setting, suffix };
+    Ok(runs.into_iter().map(run).collect())
 }
 
 /// Runs the image's benchmark on `board`.
@@ -61,10 +127,9 @@ pub fn measure(
         qemu,
         ..Record::default()
     };
-    let (program, board) = (program(options), board.clone());
-    let mut bare = setting(&program, board.clone());
-    bare.append = Some("run=bench,poweroff".to_owned());
-    read(&bare, options.timeout, &mut record)?;
+    for run in runs(workspace, options, board)? {
+        read(&run, options.timeout, &mut record)?;
+    }
     let (expected, counted) = record.calibration;
     if expected == 0 || counted.abs_diff(expected) * 1000 > expected {
         bail!(
@@ -72,14 +137,7 @@ pub fn measure(
         );
     }
     println!("  calibration: a loop of {expected} instructions was counted as {counted}");
-    // POWER8 runs no partitions yet.
-    if board.machine != "powernv8" {
-        let mut with_partition = setting(&program, board);
-        with_partition.initrd = Some(partition(workspace)?);
-        with_partition.append = Some("run=start+16".to_owned());
-        read(&with_partition, options.timeout, &mut record)?;
-    }
-    record.rows.push(Row {
+    record.add(Row {
         id: "image".to_owned(),
         units: 1,
         min: image_bytes,
@@ -90,23 +148,9 @@ pub fn measure(
     Ok(record)
 }
 
-/// An initrd with the partition that measures calls.
-///
-/// # Errors
-/// It does not build.
-pub fn partition(workspace: &Workspace) -> Result<PathBuf> {
-    let probe = image::build::cargo(workspace, "pinion-probe", "probe")?;
-    let mut archive = Archive::default();
-    archive.file("kernel", 0o644, &image::read(&probe)?)?;
-    archive.file("bootargs", 0o644, b"probe=cost")?;
-    let path = PathBuf::from("target/bench/partition.cpio");
-    std::fs::create_dir_all("target/bench")?;
-    image::write_if_changed(&path, &archive.finish()?)?;
-    Ok(path)
-}
-
 /// Reads what the machine measures until it says that it is done.
-fn read(setting: &Setting, seconds: u64, record: &mut Record) -> Result<()> {
+fn read(run: &Run, seconds: u64, record: &mut Record) -> Result<()> {
+    let setting = &run.setting;
     let mut machine = Machine::start(setting, Stdio::inherit())?;
     let end = Instant::now() + Duration::from_secs(seconds);
     let (mut line, mut console) = (Vec::new(), Vec::new());
@@ -119,7 +163,7 @@ fn read(setting: &Setting, seconds: u64, record: &mut Record) -> Result<()> {
                         line.push(byte);
                         continue;
                     }
-                    if lines::take(&String::from_utf8_lossy(&line), record)? {
+                    if lines::take(&String::from_utf8_lossy(&line), &run.suffix, record)? {
                         return Ok(());
                     }
                     line.clear();
@@ -142,12 +186,4 @@ fn read(setting: &Setting, seconds: u64, record: &mut Record) -> Result<()> {
             }
         }
     }
-}
-
-fn rustc_version() -> Result<String> {
-    let output = Command::new("rustc")
-        .arg("--version")
-        .output()
-        .context("rustc does not run")?;
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -5,6 +5,7 @@ mod chart;
 mod lines;
 mod machine;
 mod page;
+mod partition;
 mod profile;
 mod record;
 mod table;

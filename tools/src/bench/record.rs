@@ -63,6 +63,13 @@ impl Record {
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 
+    /// Adds a row, unless there is one of its name.
+    pub fn add(&mut self, row: Row) {
+        if self.row(&row.id).is_none() {
+            self.rows.push(row);
+        }
+    }
+
     /// The row of this name.
     pub fn row(&self, id: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.id == id)

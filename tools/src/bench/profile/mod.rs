@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 
-use super::machine;
+use super::{machine, partition};
 use crate::board::Board;
 use crate::cli::BenchOptions;
 use crate::emulator::machine::{Machine, Output};
@@ -66,7 +66,7 @@ pub fn measure(
     };
     setting.extra = vec!["-dfilter".into(), format!("{vectors}{IMAGE:#x}+{ROOM:#x}")];
     if calls.is_some() {
-        setting.initrd = Some(machine::partition(workspace)?);
+        setting.initrd = Some(partition::one(workspace)?);
     }
     println!("{row}: {}", crate::process::describe(&setting.command()));
     let mut session = Session::start(&setting, options.timeout)?;
