@@ -31,6 +31,8 @@ struct State {
     frozen: Vec<u8>,
     /// Command registers of virtual functions.
     commands: BTreeMap<u16, u16>,
+    /// Freezes, right behind the next answer of how it is frozen.
+    will_freeze: Option<usize>,
     /// RIDs that were reset, in order.
     resets: Vec<u16>,
     /// RIDs that were enabled to master the bus, and the order of it all.
@@ -51,6 +53,7 @@ impl Silicon {
             vectors: vec![0; board.phb.vectors().into()],
             frozen: vec![0; pes],
             commands: BTreeMap::new(),
+            will_freeze: None,
             resets: Vec::new(),
             masters: Vec::new(),
             selected: 0,
@@ -241,6 +244,9 @@ unsafe impl RawOpal for &Silicon {
                 let state = it.frozen[first as usize];
                 // SAFETY: the call passes a pointer to a byte.
                 unsafe { (second as *mut u8).write(state) };
+                if let Some(pe) = it.will_freeze.take() {
+                    it.frozen[pe] = MMIO | DMA;
+                }
             }
             Token::PciEehFreezeClear => it.frozen[first as usize] &= !(second as u8),
             Token::PciEehFreezeSet => it.frozen[first as usize] |= second as u8,
@@ -459,6 +465,53 @@ fn a_function_that_is_taken_out_is_detached_though_its_pe_freezes() {
             assert_eq!(refused, StepError::Absent(gone));
         });
     }
+}
+
+#[test]
+fn a_pe_that_freezes_during_the_look_has_lost_nothing() {
+    let (board, _) = Board::one_device(Generation::Phb4, 0);
+    take(&board, 0, |silicon, host| {
+        let pe = open(host, group(host, CARD));
+        silicon.with(|it| it.will_freeze = Some(pe.into()));
+        assert_eq!(host.find_gone(pe), []);
+        assert!(!host.is_deserted(pe));
+        let state = silicon.with(|it| it.frozen[usize::from(pe)]);
+        assert_eq!(state, DMA, "its error is still to be told");
+        assert_eq!(host.find_gone(pe), [], "and can be recovered from");
+    });
+}
+
+#[test]
+fn a_look_behind_a_freeze_thaws_no_dma() {
+    let (board, drive) = Board::one_device(Generation::Phb4, 0);
+    take(&board, 0, |silicon, host| {
+        let pe = open(host, group(host, CARD));
+        host.freeze(pe).unwrap();
+        assert_eq!(host.find_gone_behind_freeze(pe), []);
+        remove(silicon, drive);
+        host.freeze(pe).unwrap();
+        assert_eq!(host.find_gone(pe), []);
+        assert_eq!(host.find_gone_behind_freeze(pe), [name(host, CARD)]);
+        assert!(host.is_deserted(pe));
+        assert_ne!(silicon.with(|it| it.frozen[usize::from(pe)]) & DMA, 0);
+    });
+}
+
+#[test]
+fn of_a_group_that_lost_one_of_two_the_other_is_there() {
+    let (board, nodes) = Board::switch(Generation::Phb3, 0, [nvme(), nvme()]);
+    take(&board, 0, |silicon, host| {
+        let (first, second) = (0x300, 0x400);
+        let at = group(host, first);
+        assert_eq!(at, group(host, second));
+        let pe = open(host, at);
+        remove(silicon, nodes[0]);
+        assert_eq!(host.find_gone(pe), [name(host, first)]);
+        assert!(!host.is_deserted(pe));
+        remove(silicon, nodes[1]);
+        host.find_gone_behind_freeze(pe);
+        assert!(host.is_deserted(pe));
+    });
 }
 
 #[test]

@@ -36,7 +36,10 @@ const CHECKS: &[(&str, Check)] = &[
 const ATTENDED: &[(&str, Check)] = &[
     ("typing", super::interrupts::check::typing),
     ("freeze", pci::freeze::check),
+    ("freeze-nobody", pci::freeze::nobody),
+    ("freeze-virtual", pci::freeze::with_virtuals),
     ("unplug", pci::unplug::check),
+    ("unplug-frozen", pci::unplug::frozen),
     ("prompt", super::monitor::check::prompt),
 ];
 

@@ -7,5 +7,6 @@ pub mod line;
 pub mod log;
 pub mod nearest;
 pub mod picture;
+pub mod repeats;
 pub mod ring;
 pub mod sink;

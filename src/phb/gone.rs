@@ -33,11 +33,29 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> Taken<'_, H, F, W> {
     /// that was found gone stays so until the next scan, whatever is plugged
     /// in: nothing knows what that is.
     pub fn find_gone(&self, pe: u16) -> Vec<FunctionId> {
+        self.look(pe, Frozen::Left)
+    }
+
+    /// As [`Self::find_gone`], for a PE that an error froze: its MMIO is thawed
+    /// for the look, and DMA is not.
+    pub fn find_gone_behind_freeze(&self, pe: u16) -> Vec<FunctionId> {
+        self.look(pe, Frozen::Thawed)
+    }
+
+    fn look(&self, pe: u16, frozen: Frozen) -> Vec<FunctionId> {
         let Some(at) = self.group_of(pe) else {
             return Vec::new();
         };
-        self.note_gone(at, Frozen::Left);
+        self.note_gone(at, frozen);
         self.known_gone(at)
+    }
+
+    /// Whether none of a PE's functions is there any more.
+    pub fn is_deserted(&self, pe: u16) -> bool {
+        self.group_of(pe).is_some_and(|at| {
+            let members = self.members(at);
+            !members.is_empty() && members.iter().all(|it| self.is_gone(*it))
+        })
     }
 
     /// Functions of a group that were found gone.
@@ -86,7 +104,12 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> Taken<'_, H, F, W> {
             if !answers.is_ok_and(|status| status.answers()) {
                 break;
             }
-            if !self.is_gone(function) && self.reads_as_absent(function) {
+            if self.is_gone(function) || !self.reads_as_absent(function) {
+                continue;
+            }
+            // It may have frozen since it was asked, and there all along: a look
+            // that is right but for that would give up a function that works.
+            if self.let_answer(pe.get()).is_ok() && self.reads_as_absent(function) {
                 self.gone.lock().push(function);
                 any = true;
             }

@@ -12,6 +12,8 @@ mod partitions;
 mod pci;
 mod table;
 
+pub use names::owner as owner_name;
+
 use super::events;
 use super::partitions as guests;
 use crate::console::arguments::Arguments;

@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 
 /// The partition with this number; the number itself for what is none, as the
 /// self-test's.
-pub(super) fn owner(owner: OwnerId) -> String {
+pub fn owner(owner: OwnerId) -> String {
     let all = guests::all();
     let found = all
         .iter()

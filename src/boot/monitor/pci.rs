@@ -41,7 +41,7 @@ impl Argument for NamedPe {
 pub(super) fn recover(mut words: Arguments<'_>) -> Outcome<'_> {
     let NamedPe(pe) = words.required()?;
     words.end()?;
-    match bus::errors::recover(pe) {
+    match bus::recover::recover(pe) {
         Ok(opened) => {
             println!("recovered: {opened} windows are open again and empty; their owners map anew");
         }

@@ -1,25 +1,23 @@
-//! Errors of PHBs and PEs: noticed, told, stopped, and recovered on request.
+//! Errors of PHBs and PEs: noticed, told, and stopped.
 //!
 //! A PE with an error is frozen by its PHB. It stays so, DMA and MMIO, until a
 //! person asks for `recover`: whatever the device did, it did to nobody else.
 
 use super::list::List;
-use super::platform::engine;
-use super::{Host, bridges, faults, host, hosts, windows};
-use crate::addr::BusAddr;
-use crate::boot::banner::plural;
+use super::report::tell;
+use super::{Host, bridges, hosts, removal};
 use crate::boot::runtime;
-use crate::dma::DetachMode;
+use crate::console::repeats::Repeats;
 use crate::opal::pci::NextError;
-use crate::pci::{FunctionId, GroupIndex, GroupKind};
-use crate::phb::{Diag, MOST_BYTES, Pest};
+use crate::phb::{Diag, MOST_BYTES};
 use crate::seam::PeId;
 use crate::{error, info};
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
+use spin::{Mutex, Once};
 
 /// OPAL_EEH_SEV_*
 const NONE: u16 = 0;
@@ -40,13 +38,10 @@ static FAILED: List<PeId> = List::new();
 /// PHBs that are fenced or dead, and were told so.
 static DEAD: List<u16> = List::new();
 
-/// How often a line of the same kind may come from one PHB. Functions that are
+/// Of the errors that come again and again, which were told. Functions that are
 /// given to nobody are thawed at once, so a device that goes on makes an error a
 /// look; so does a link that is bad but works.
-const QUIET_US: u64 = 60_000_000;
-
-/// PHB and kind of error, when it was told last, and how often it came since.
-static TOLD: List<(u16, Repeated, u64, u32)> = List::new();
+static TOLD: Once<Mutex<Repeats<(u16, Repeated)>>> = Once::new();
 
 /// Errors that come again and again.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,21 +59,31 @@ pub fn failed() -> Vec<PeId> {
     FAILED.all()
 }
 
-/// From the prompt's loop: looks for errors once a second, events or not.
+/// A PE works again, or is nobody's any more.
+pub(super) fn forget(pe: PeId) {
+    FAILED.retain(|it| *it != pe);
+}
+
+/// From the prompt's loop, once a second: looks for errors, events or not, and
+/// for functions that were taken out.
 pub fn look_now_and_then() {
     let now = runtime::microseconds();
     if now.wrapping_sub(LOOKED.load(Ordering::Relaxed)) >= INTERVAL_US {
         LOOKED.store(now, Ordering::Relaxed);
         serve();
+        removal::look();
     }
+}
+
+/// The PHBs that are neither fenced nor dead.
+pub(super) fn living() -> impl Iterator<Item = (u16, &'static Host)> {
+    let dead = DEAD.all();
+    hosts().filter(move |(index, _)| !dead.contains(index))
 }
 
 /// Asks each PHB for its errors and deals with them.
 pub fn serve() {
-    for (index, host) in hosts() {
-        if DEAD.all().contains(&index) {
-            continue;
-        }
+    for (index, host) in living() {
         for _ in 0..MOST {
             match host.phb.next_error() {
                 Ok(error) if error.severity != NONE => {
@@ -135,26 +140,8 @@ fn take(index: u16, host: &Host, error: NextError) -> bool {
 /// Whether an error that may come each second is to be told now, and how many of
 /// its kind were not since the last one.
 fn may_tell(index: u16, kind: Repeated) -> Option<u32> {
-    let now = runtime::microseconds();
-    let mut told = Some(0);
-    let mut found = false;
-    TOLD.update(|(phb, what, last, more)| {
-        if (*phb, *what) != (index, kind) {
-            return;
-        }
-        found = true;
-        if now.wrapping_sub(*last) < QUIET_US {
-            *more = more.saturating_add(1);
-            told = None;
-        } else {
-            told = Some(*more);
-            (*last, *more) = (now, 0);
-        }
-    });
-    if !found {
-        TOLD.push((index, kind, now, 0));
-    }
-    told
+    let told = TOLD.call_once(Mutex::default);
+    told.lock().tell((index, kind), runtime::microseconds())
 }
 
 fn and_more(more: u32) -> String {
@@ -232,182 +219,26 @@ fn stop_one(index: u16, host: &Host, pe: u16) -> bool {
             error!("  and {more} more of these before it, not told");
         }
     }
+    freeze(host, pe);
+    if is_reserved {
+        // Nobody's functions: ready to be told of the next.
+        if host.clear_freeze(pe).is_ok() {
+            forget(id);
+        }
+        return false;
+    }
+    // A link that goes down is an error too, of which nothing can recover.
+    if !removal::look_behind_freeze(host, id) {
+        freeze(host, pe);
+    }
+    true
+}
+
+fn freeze(host: &Host, pe: u16) {
     if let Err(error) = host.freeze(pe) {
         error!(
             "PHB {}: PE {pe:03x} cannot be frozen: {error}",
             host.info.id()
         );
     }
-    if is_reserved {
-        // Nobody's functions: ready to be told of the next.
-        if host.clear_freeze(pe).is_ok() {
-            FAILED.retain(|it| *it != id);
-        }
-        return false;
-    }
-    true
-}
-
-fn tell(host: &Host, id: PeId, group: Option<GroupIndex>, record: Option<Pest>) {
-    let phb = host.info.id();
-    let pe = id.pe;
-    let who = group.map_or_else(
-        || String::from("functions that are given to nobody"),
-        |at| members(host, at),
-    );
-    faults::note(id, &who, record);
-    error!("PHB {phb}: PE {pe:03x} is frozen: {who}");
-    match record {
-        None => error!("  the PHB recorded no cause"),
-        Some(pest) => {
-            let requester = FunctionId::new(phb, pest.requester());
-            error!(
-                "  {} by {requester} at bus address {:#x} ({:#018x} {:#018x})",
-                pest.cause(),
-                pest.address(),
-                pest.word0,
-                pest.word1
-            );
-        }
-    }
-    let mut owned = false;
-    for window in windows::all() {
-        let mut has_it = false;
-        window.each_pe(|it| has_it |= it == id);
-        if !has_it {
-            continue;
-        }
-        owned = true;
-        let range = window.range();
-        error!(
-            "  owner {}, window of {:#x} bytes at {}",
-            window.owner().0,
-            range.bytes(),
-            range.base()
-        );
-        let Some(pest) = record else { continue };
-        let bus = BusAddr::new(pest.address());
-        match window.last_unmap(bus) {
-            Some(last) => error!(
-                "  that page was unmapped: {} {} from {}, {} {} ago",
-                last.pages,
-                plural(last.pages as usize, "page"),
-                last.bus,
-                last.later + 1,
-                plural(last.later as usize + 1, "unmap")
-            ),
-            None if bus
-                .checked_sub(range.base())
-                .is_some_and(|at| at < range.bytes()) =>
-            {
-                error!("  that page is not among the window's last unmaps");
-            }
-            None => {}
-        }
-    }
-    if !owned {
-        error!("  it has no window and no owner");
-    }
-    if group.is_some_and(|at| host.groups.get(at).kind == GroupKind::Endpoint) {
-        error!(
-            "  its DMA is stopped; recover {phb}:{pe:03x} resets it and opens its windows again"
-        );
-    }
-}
-
-fn members(host: &Host, at: GroupIndex) -> String {
-    let group = host.groups.get(at);
-    let functions = group
-        .functions
-        .iter()
-        .map(|at| host.topology[*at].id.to_string());
-    let virtuals = group.virtuals.iter().map(|at| {
-        let bdfn = host.topology.virtuals[at.get()].bdfn;
-        FunctionId::new(host.topology.phb, bdfn).to_string()
-    });
-    let mut text = String::new();
-    for name in functions.chain(virtuals) {
-        text.push_str(if text.is_empty() { "" } else { ", " });
-        text.push_str(&name);
-    }
-    text
-}
-
-/// Whether a window leads out of a PE.
-fn is_used(id: PeId) -> bool {
-    let mut has_it = false;
-    for window in windows::all() {
-        window.each_pe(|it| has_it |= it == id);
-    }
-    has_it
-}
-
-/// Resets the functions of a PE and creates its windows anew, empty. Returns how
-/// many there are.
-///
-/// # Errors
-/// Why it stays frozen.
-pub fn recover(id: PeId) -> Result<usize, String> {
-    let engine = engine().ok_or("no engine")?;
-    let host = host(id.phb).ok_or("no such PHB")?;
-    let at = host.group_of(id.pe).ok_or("no group has this PE")?;
-    let others = host.setup();
-    if let Some((function, _)) = others.stopped_by(at).find(|(_, other)| {
-        let pe = host.plan.group(*other).pe.map(|pe| pe.get());
-        pe.is_some_and(|pe| is_used(PeId { phb: id.phb, pe }))
-    }) {
-        return Err(format!(
-            "a reset would stop its virtual function {function}, which has windows"
-        ));
-    }
-    // Configuration space of a frozen PE reads as all ones. DMA stays stopped.
-    for pe in host.with_companions(id.pe) {
-        host.phb.thaw_mmio(pe).map_err(|error| error.to_string())?;
-    }
-    let mut used = windows::all();
-    used.retain(|window| {
-        let mut has_it = false;
-        window.each_pe(|it| has_it |= it == id);
-        has_it
-    });
-    for window in &used {
-        engine
-            .detach(window, id, DetachMode::Reset)
-            .map_err(|error| error.to_string())?;
-    }
-    if used.is_empty() {
-        host.bus_master_off(id.pe)
-            .and_then(|()| host.reset_functions(id.pe))
-            .map_err(|error| error.to_string())?;
-    }
-    host.clear_freeze(id.pe)
-        .map_err(|error| error.to_string())?;
-    // Its windows are closed and its pages released: that is all there is to do.
-    if let Some(gone) = host.find_gone(id.pe).first() {
-        FAILED.retain(|it| *it != id);
-        return Err(format!(
-            "{gone} was taken out: its windows are closed, and its pages are free again"
-        ));
-    }
-    if host.phb.freeze_status(id.pe).is_ok_and(|it| it.is_frozen()) {
-        return Err("it is still frozen".into());
-    }
-    for window in &used {
-        engine
-            .attach(window, id)
-            .map_err(|error| error.to_string())?;
-    }
-    if !used.is_empty() {
-        host.start(at)
-            .map_err(|(step, error)| format!("{step:?}: {error}"))?;
-    }
-    FAILED.retain(|it| *it != id);
-    info!(
-        "PHB {}: PE {:03x} was reset; {} {} open again",
-        host.info.id(),
-        id.pe,
-        used.len(),
-        plural(used.len(), "window")
-    );
-    Ok(used.len())
 }

@@ -22,11 +22,6 @@ impl<T: Clone> List<T> {
         self.list().lock().push(one);
     }
 
-    /// Changes each in place.
-    pub fn update(&self, change: impl FnMut(&mut T)) {
-        self.list().lock().iter_mut().for_each(change);
-    }
-
     /// Keeps those that `keep` wants.
     pub fn retain(&self, keep: impl FnMut(&T) -> bool) {
         self.list().lock().retain(keep);

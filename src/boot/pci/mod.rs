@@ -8,6 +8,9 @@ pub mod faults;
 mod list;
 pub mod msi;
 pub mod platform;
+pub mod recover;
+mod removal;
+mod report;
 mod show;
 pub mod windows;
 

@@ -3,6 +3,7 @@
 use super::list::List;
 use super::platform::Platform;
 use crate::dma::{Liobn, Window};
+use crate::seam::PeId;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -30,4 +31,15 @@ pub fn forget(window: &Arc<Window<Platform>>) {
 /// All windows.
 pub fn all() -> Vec<Arc<Window<Platform>>> {
     WINDOWS.all()
+}
+
+/// The windows that lead out of a PE.
+pub fn of(pe: PeId) -> Vec<Arc<Window<Platform>>> {
+    let mut found = all();
+    found.retain(|window| {
+        let mut has_it = false;
+        window.each_pe(|it| has_it |= it == pe);
+        has_it
+    });
+    found
 }

@@ -3,26 +3,32 @@
 use super::edu;
 use super::expect;
 use super::kind::Kind;
+use super::mark::{can_mark, mark};
 use super::reach::whole_page;
 use crate::addr::BusAddr;
-use crate::boot::pci::{Host, errors, host};
-use crate::boot::runtime;
-use crate::phb::IodaTable;
+use crate::boot::pci::{errors, host, hosts, pe_of, recover};
+use crate::console::log;
+use crate::console::repeats::QUIET_US;
+use crate::cpu;
+use crate::pci::GroupKind;
+use crate::seam::PeId;
 use crate::tce::Access;
+use alloc::format;
 use alloc::string::String;
+
+const NO_MARKS: &str = "left out: only on emulated machines, and not on POWER8";
 
 /// The self-test's part `freeze`, by name only, as it is reported as an error:
 /// marks a PE as the PHB does when it freezes one, which the emulator never
 /// does, and recovers it.
 pub fn check() -> Result<String, String> {
-    let machine = runtime::machine().ok_or("no machine")?;
     let (mut devices, _) = edu::find()?;
-    let Some(device) = devices.first_mut().filter(|_| machine.is_emulated) else {
-        return Ok("left out: only with an edu on an emulated machine".into());
+    let Some(device) = devices.first_mut() else {
+        return Ok("left out: there is no edu".into());
     };
     let host = host(device.pe.phb).ok_or("no such PHB")?;
-    if host.info.generation() == crate::pci::Generation::Phb3 {
-        return Ok("left out: the emulator has no PEs' state on POWER8".into());
+    if !can_mark(host) {
+        return Ok(NO_MARKS.into());
     }
     let rig = Kind::LOW.open(device, 0)?.ok_or("no memory")?;
     let (first, second) = (rig.last(1), rig.last(0));
@@ -43,7 +49,7 @@ pub fn check() -> Result<String, String> {
     // Noticed once, however often it is looked for.
     errors::serve();
     mark(host, device.pe.pe, false, second)?;
-    let opened = errors::recover(device.pe)?;
+    let opened = recover::recover(device.pe)?;
     expect(opened == 1, "its window is not open again")?;
     expect(errors::failed().is_empty(), "it still counts as frozen")?;
     rig.map(first, 1, 1, Access::ReadWrite)?;
@@ -54,27 +60,51 @@ pub fn check() -> Result<String, String> {
     Ok("a frozen PE was noticed, reported, stopped, reset, and works again".into())
 }
 
-/// Sets or ends the marks of an error of a PE: its state inside of the PHB, the
-/// vector of PEs with errors, and the record of a page fault in memory.
-fn mark(host: &Host, pe: u16, on: bool, bus: BusAddr) -> Result<(), String> {
-    let at = host.phb.setup().pest.ok_or("the PHB has no PEST")?;
-    let at = at.get() + u64::from(pe) * 16;
-    let fault = 1u64 << 45 | 0x0100 << 16;
-    for (at, value) in [(at, fault), (at + 8, bus.get())] {
-        let value = if on { value } else { 0 };
-        // SAFETY: the PE's own entry of a table that only the PHB writes, and
-        // the emulated one does not.
-        unsafe { (at as *mut u64).write_volatile(value.to_be()) };
-    }
-    host.phb.with_tables(|tables| {
-        let bit = 1 << (63 - pe % 64);
-        let before = tables.read(IodaTable::Peev, pe / 64);
-        let after = if on { before | bit } else { before & !bit };
-        tables.write(IodaTable::Peev, pe / 64, after);
-        if on {
-            tables.write(IodaTable::PestA, pe, 1 << 63);
-            tables.write(IodaTable::PestB, pe, 1 << 63);
-        }
+/// The self-test's part `freeze-nobody`: errors of functions that are given to
+/// nobody are told once a minute, with the number of those that were not.
+pub fn nobody() -> Result<String, String> {
+    let Some((_, host)) = hosts().find(|(_, host)| can_mark(host)) else {
+        return Ok(NO_MARKS.into());
+    };
+    let reserved = host.info.reserved().get();
+    let one_error = || -> Result<u64, String> {
+        let before = log::complaints();
+        mark(host, reserved, true, BusAddr::new(0x1000))?;
+        errors::serve();
+        mark(host, reserved, false, BusAddr::new(0))?;
+        expect(errors::failed().is_empty(), "it counts as frozen")?;
+        Ok(log::complaints() - before)
+    };
+    expect(one_error()? > 0, "the first one was not told")?;
+    expect(one_error()? + one_error()? == 0, "more than one was told")?;
+    cpu::idle::pause_ms(QUIET_US / 1000);
+    expect(one_error()? > 0, "the one a minute later was not told")?;
+    Ok("of four errors of nobody's functions the first and the last were told".into())
+}
+
+/// The self-test's part `freeze-virtual`: a physical function is not reset while
+/// a virtual one of it has a window.
+pub fn with_virtuals() -> Result<String, String> {
+    let mut physical = hosts().flat_map(|(phb, host)| {
+        let groups = host.groups.iter();
+        groups.filter_map(move |(at, group)| {
+            let (_, other) = host.setup().stopped_by(at).next()?;
+            let is_device = group.kind == GroupKind::Endpoint;
+            let pes = (pe_of(phb, at)?, pe_of(phb, other)?);
+            is_device.then_some(pes)
+        })
     });
-    Ok(())
+    let Some((physical, virtual_one)) = physical.next() else {
+        return Ok("left out: there is no virtual function".into());
+    };
+    let rig = Kind::LOW.attach(virtual_one, 0)?.ok_or("no memory")?;
+    let refused = recover::recover(physical);
+    rig.close()?;
+    let why = match refused {
+        Err(why) => why,
+        Ok(_) => return Err("it was reset under its virtual function".into()),
+    };
+    let pe = |pe: PeId| format!("PE {:03x}", pe.pe);
+    recover::recover(physical).map_err(|why| format!("{} alone: {why}", pe(physical)))?;
+    Ok(format!("{} with {}: {why}", pe(physical), pe(virtual_one)))
 }

@@ -4,6 +4,7 @@ use super::edu::Device;
 use crate::addr::BusAddr;
 use crate::boot::banner;
 use crate::boot::rig::{HIGH, Regions, Rig, Wanted};
+use crate::seam::PeId;
 use crate::tce::{PageShift, TableShape, shape};
 use alloc::string::{String, ToString};
 use core::fmt;
@@ -100,5 +101,13 @@ impl Kind {
     /// What failed; nothing is kept then.
     pub fn open(self, device: &Device, owner: usize) -> Result<Option<Rig>, String> {
         Rig::started(device.pe, device.group, &self.wanted(owner)?)
+    }
+
+    /// A PE with such a window, whose functions do not master the bus.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn attach(self, pe: PeId, owner: usize) -> Result<Option<Rig>, String> {
+        Rig::attached(pe, &self.wanted(owner)?)
     }
 }

@@ -5,6 +5,7 @@ mod edu;
 pub mod flush;
 pub mod freeze;
 mod kind;
+mod mark;
 pub mod nvme;
 pub mod reach;
 pub mod signals;

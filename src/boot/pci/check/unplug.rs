@@ -1,13 +1,16 @@
 //! A device that is taken out while it has live mappings.
 
 use super::kind::Kind;
+use super::mark::{can_mark, mark};
 use super::{edu, expect};
-use crate::boot::pci::host;
-use crate::boot::{banner, runtime};
+use crate::addr::BusAddr;
+use crate::boot::pci::{errors, host, hosts, recover, windows};
+use crate::boot::runtime;
+use crate::seam::{PeId, TveSelect};
 use crate::tce::Access;
-use crate::{cpu, println, warning};
+use crate::{cpu, println};
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 
 /// How long somebody has to take it out.
 const LIMIT_MS: u64 = 60_000;
@@ -16,9 +19,47 @@ const PAUSE_MS: u64 = 10;
 const PAGES: u64 = 2;
 
 /// The self-test's part `unplug`, which somebody attends: the first edu gets a
-/// window and works in it until it is taken out. Then all that it had comes
-/// back as if it had been told to stop.
+/// window and works in it until it is taken out. What the prompt's loop does
+/// about it is all that is done here, and it leaves nothing behind.
 pub fn check() -> Result<String, String> {
+    with(|_| Ok(()), wait)
+}
+
+/// The self-test's part `unplug-frozen`: the same with a PE that an error froze
+/// before. Its windows stay until a person asks for `recover`, which says why
+/// there is nothing to recover.
+pub fn frozen() -> Result<String, String> {
+    if !hosts().any(|(_, host)| can_mark(host)) {
+        return Ok("left out: only on emulated machines, and not on POWER8".into());
+    }
+    let freeze = |pe: PeId| {
+        let host = host(pe.phb).ok_or("no such PHB")?;
+        mark(host, pe.pe, true, BusAddr::new(0))?;
+        errors::serve();
+        mark(host, pe.pe, false, BusAddr::new(0))?;
+        expect(errors::failed() == [pe], "the frozen PE was not noticed")
+    };
+    let recovered = |pe: PeId| {
+        let host = host(pe.phb).ok_or("no such PHB")?;
+        until(|| !host.find_gone_behind_freeze(pe.pe).is_empty())?;
+        expect(!windows::of(pe).is_empty(), "its windows are closed")?;
+        match recover::recover(pe) {
+            Ok(_) => Err("it was recovered".into()),
+            Err(why) => {
+                println!("{why}");
+                Ok(())
+            }
+        }
+    };
+    with(freeze, recovered)
+}
+
+/// `before_it` is done while the first edu works in a window, `after_it` when a person
+/// was asked to take it out.
+fn with(
+    before_it: impl FnOnce(PeId) -> Result<(), String>,
+    after_it: impl FnOnce(PeId) -> Result<(), String>,
+) -> Result<String, String> {
     let (mut devices, _) = edu::find()?;
     let Some(device) = devices.first_mut() else {
         return Ok("left out: there is no edu".into());
@@ -33,34 +74,53 @@ pub fn check() -> Result<String, String> {
     // The mappings are live: it reads one page and writes the other.
     device.read(0, rig.last(0), 64)?;
     device.write(0, rig.last(1), 64)?;
-    expect(host.find_gone(pe.pe).is_empty(), "it is gone already")?;
-    println!("Take {} out within a minute.", device.name);
-    let mut waited = 0;
-    let gone = loop {
-        if let Some(gone) = host.find_gone(pe.pe).first() {
-            break *gone;
-        }
-        if waited > LIMIT_MS {
-            rig.detach()?;
-            rig.close()?;
-            return Err(format!("{} is still there", device.name));
-        }
-        cpu::wait_ms(PAUSE_MS);
-        waited += PAUSE_MS;
-    };
-    warning!(
-        "{gone} ({pe}) was taken out: {PAGES} {} were mapped for it",
-        banner::plural(PAGES as usize, "page")
-    );
-    // Two TVEs off, kills, the table empty, the pins gone, and the memory
-    // closed, quiet, and free.
-    rig.detach()?;
+    let gone = host.find_gone(pe.pe);
+    expect(gone.is_empty(), "it is gone already")?;
+    let noticed = before_it(pe).and_then(|()| {
+        println!("Take {} out within a minute.", device.name);
+        after_it(pe)
+    });
+    let cleaned = noticed.and_then(|()| is_clean(pe));
     rig.close()?;
+    cleaned?;
     let after = runtime::frames().0;
     if after != before {
         return Err(format!("{before} bytes were free before, {after} are now"));
     }
     Ok(format!(
-        "{gone} went with {PAGES} pages mapped: all of it came back"
+        "{} went with {PAGES} pages mapped: all of it came back",
+        device.name
     ))
+}
+
+/// Until the window is closed, as the prompt's loop looks.
+fn wait(pe: PeId) -> Result<(), String> {
+    until(|| {
+        errors::look_now_and_then();
+        windows::of(pe).is_empty()
+    })
+}
+
+fn until(is_so: impl Fn() -> bool) -> Result<(), String> {
+    for _ in 0..LIMIT_MS / PAUSE_MS {
+        if is_so() {
+            return Ok(());
+        }
+        cpu::wait_ms(PAUSE_MS);
+    }
+    Err("it is still there".into())
+}
+
+/// Nothing of the PE leads to memory, and it does not count as failed.
+fn is_clean(pe: PeId) -> Result<(), String> {
+    let host = host(pe.phb).ok_or("no such PHB")?;
+    for select in [TveSelect::Low, TveSelect::High] {
+        let tve = host.phb.tve(pe.pe, select);
+        let tve = tve.map_err(|error| error.to_string())?;
+        expect(tve.bits() == 0, "a TVE is not zero")?;
+    }
+    let status = host.phb.freeze_status(pe.pe);
+    let frozen = status.is_ok_and(|status| status.is_frozen());
+    expect(!frozen, "the PE is frozen")?;
+    expect(!errors::failed().contains(&pe), "the PE counts as failed")
 }
