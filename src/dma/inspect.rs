@@ -153,7 +153,7 @@ impl<P: Platform> super::Engine<P> {
         for window in windows {
             self.mappings(window, |mapping| {
                 if let Some(region) = window.holdings.region_of(mapping.host) {
-                    counts.add(region.start, 1);
+                    counts.add(region.number, 1);
                 }
             });
             window.state.lock().stranded.copy_into(&mut stranded);
@@ -162,7 +162,7 @@ impl<P: Platform> super::Engine<P> {
             let Some(region) = first.holdings.region(index) else {
                 return;
             };
-            let (entries, stranded) = (counts.of(region.start), stranded.of(region.start));
+            let (entries, stranded) = (counts.of(region.number), stranded.of(region.number));
             visit(Audit {
                 region,
                 entries,

@@ -70,7 +70,7 @@ impl<P: Platform> NewPins for Pins<'_, P> {
     }
 }
 
-impl<P: Platform> NewPins for ScatteredPins<'_, P> {
+impl<P: Platform, L: Iterator<Item = HostAddr>> NewPins for ScatteredPins<'_, P, L> {
     #[inline]
     fn keep(self) {
         ScatteredPins::keep(self);
@@ -109,15 +109,10 @@ impl<P: Platform> super::Engine<P> {
                 page_bytes: mask + 1,
             });
         }
-        let mut scratch = RegionCounts::new();
         let mappings = entries.iter().filter(|entry| entry.is_mapping());
         let pins = window
             .holdings
-            .pin_each(
-                mappings.map(|entry| entry.host()),
-                window.page_shift(),
-                &mut scratch,
-            )
+            .pin_each(mappings.map(|entry| entry.host()), window.page_shift())
             .map_err(|(nth, error)| {
                 let index = entries
                     .iter()
@@ -152,11 +147,8 @@ impl<P: Platform> super::Engine<P> {
                 page_bytes,
             });
         }
-        let mut scratch = RegionCounts::new();
         let hosts = (0..pages).map(|_| entry.host());
-        let pins = window
-            .holdings
-            .pin_each(hosts, window.page_shift(), &mut scratch);
+        let pins = window.holdings.pin_each(hosts, window.page_shift());
         let pins = pins.map_err(|(_, error)| DmaError::Pin { bus, error })?;
         self.replace(window, range, &Same(entry), pins)
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pinion::addr::{BusAddr, HostAddr};
 use pinion::dma::{Audit, DetachMode, DmaError, Liobn, Window};
-use pinion::memory::ledger::RegionCounts;
+use pinion::memory::ledger::{RegionCounts, RegionNumber};
 use pinion::seam::{PhbError, TableMemory, TveSelect};
 use pinion::sim::{Failure, Machine, PhbKind, Step};
 use pinion::tce::tve::Tve;
@@ -206,17 +206,33 @@ fn pins_of_replaced_pages_whose_kill_failed_are_counted_by_an_audit() {
 
 #[test]
 fn counts_say_what_they_hold() {
-    let (rig, ..) = late(1);
+    let number = |number| RegionNumber::new(number).unwrap();
+    assert_eq!(RegionNumber::new(256), None);
     let mut counts = RegionCounts::new();
     assert!(counts.is_empty() && counts.total() == 0);
-    counts.add(rig.host(7), 3);
-    counts.add(rig.host(5), 2);
+    counts.add(number(7), 3);
+    assert_eq!([5, 6, 7].map(|at| counts.of(number(at))), [0, 0, 3]);
+    counts.add(number(7), 1);
+    counts.add(number(5), 2);
     let mut other = RegionCounts::new();
-    other.add(rig.host(5), 10);
+    other.add(number(5), 10);
     counts.copy_into(&mut other);
     assert!(!counts.is_empty());
-    assert_eq!((counts.total(), other.total()), (5, 15));
-    assert_eq!([5, 6, 7].map(|page| other.of(rig.host(page))), [12, 0, 3]);
+    assert_eq!((counts.total(), other.total()), (6, 16));
+    assert_eq!([5, 6, 7].map(|at| other.of(number(at))), [12, 0, 4]);
+    // As many as there can be, in another order, and again when they are gone.
+    let mut all = RegionCounts::new();
+    for round in 1..3 {
+        for at in (0..256).chain((0..256).rev()) {
+            all.add(number(at * 77 % 256), at as u64);
+        }
+        let sum = |at: usize| 2 * (0..256).find(|from| from * 77 % 256 == at).unwrap() as u64;
+        assert!((0..256).all(|at| all.of(number(at)) == sum(at)), "{round}");
+        let mut taken = RegionCounts::new();
+        taken.append(&mut all);
+        assert!(all.is_empty() && all.of(number(3)) == 0);
+        assert_eq!(taken.total(), 255 * 256);
+    }
 }
 
 #[test]

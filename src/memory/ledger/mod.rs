@@ -17,17 +17,21 @@ mod counts;
 mod dirty;
 mod gate;
 mod holdings;
+mod index;
+mod pins;
 mod quiet;
 mod region;
+mod regions;
 mod release;
 
 use alloc::sync::Arc;
 
 pub use counts::RegionCounts;
 pub use gate::{Gate, GateError, GateState};
-pub use holdings::{Holdings, PinError, Pins, ScatteredPins};
+pub use holdings::Holdings;
+pub use pins::{PinError, Pins, ScatteredPins};
 pub use quiet::Quieting;
-pub use region::{Region, RegionInfo};
+pub use region::{Region, RegionInfo, RegionNumber};
 pub use release::{Releaser, Tally};
 
 pub use crate::seam::OwnerId;

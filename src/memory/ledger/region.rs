@@ -2,14 +2,35 @@
 
 use super::dirty::DirtyMap;
 use super::gate::Gate;
-use super::{FRAME_SHIFT, LedgerError};
+use super::{FRAME_SHIFT, LedgerError, REGIONS_PER_OWNER};
 use crate::addr::HostAddr;
+
+/// What its owner calls a region as long as it has it; below [`REGIONS_PER_OWNER`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RegionNumber(u8);
+
+impl RegionNumber {
+    /// `None` for a number that no region has.
+    pub fn new(number: usize) -> Option<Self> {
+        u8::try_from(number).ok().map(Self)
+    }
+
+    /// As an index of a list with room for all of an owner's regions.
+    #[inline]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+// All numbers fit.
+const _: () = assert!(REGIONS_PER_OWNER == 1 << u8::BITS);
 
 /// A contiguous piece of host memory with one owner.
 #[derive(Debug)]
 pub struct Region {
     start: HostAddr,
     bytes: u64,
+    number: RegionNumber,
     gate: Gate,
     dirty: DirtyMap,
 }
@@ -19,6 +40,8 @@ pub struct Region {
 pub struct RegionInfo {
     /// First address.
     pub start: HostAddr,
+    /// Its number among its owner's.
+    pub number: RegionNumber,
     /// Bytes.
     pub bytes: u64,
     /// Mappings that hold it.
@@ -47,6 +70,7 @@ impl Region {
         Ok(Self {
             start,
             bytes,
+            number: RegionNumber::default(),
             gate: Gate::new(),
             dirty: DirtyMap::new(bytes, granule)?,
         })
@@ -75,6 +99,16 @@ impl Region {
     pub fn offset(&self, host: HostAddr) -> Option<u64> {
         let offset = host.get().wrapping_sub(self.start.get());
         (offset < self.bytes).then_some(offset)
+    }
+
+    /// What its owner calls it.
+    #[inline]
+    pub fn number(&self) -> RegionNumber {
+        self.number
+    }
+
+    pub(super) fn set_number(&mut self, number: RegionNumber) {
+        self.number = number;
     }
 
     /// Its pins.
@@ -106,6 +140,7 @@ impl Region {
     pub(super) fn info(&self) -> RegionInfo {
         RegionInfo {
             start: self.start,
+            number: self.number,
             bytes: self.bytes,
             pins: self.gate.pins(),
             closing: self.gate.is_closed(),

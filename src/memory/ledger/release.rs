@@ -1,25 +1,23 @@
 //! Pages one by one, in any order: as long as they stay in one region, each
 //! costs a range check and a count, and the region's counter is touched once.
 
-use alloc::vec::Vec;
-
 use super::counts::RegionCounts;
-use super::holdings::index_of;
 use super::region::Region;
+use super::regions::Regions;
 use crate::addr::HostAddr;
 use crate::seam::Interrupts;
 use crate::seam::sync::{AtomicU64, Ordering, ReadGuard, fence};
 
 /// Consecutive pages of one region.
 struct Run<'a, I: Interrupts> {
-    regions: ReadGuard<'a, Vec<Region>, I>,
+    regions: ReadGuard<'a, Regions, I>,
     index: usize,
     count: u64,
 }
 
 impl<'a, I: Interrupts> Run<'a, I> {
     #[inline]
-    fn new(regions: ReadGuard<'a, Vec<Region>, I>) -> Self {
+    fn new(regions: ReadGuard<'a, Regions, I>) -> Self {
         Self {
             regions,
             index: 0,
@@ -45,7 +43,7 @@ impl<'a, I: Interrupts> Run<'a, I> {
     #[cold]
     fn change(&mut self, host: HostAddr, finish: impl FnOnce(&Region, u64)) -> Option<u64> {
         self.finish(finish);
-        let Some(index) = index_of(&self.regions, host) else {
+        let Some(index) = self.regions.index_of(host) else {
             debug_assert!(false, "pinned page {host:#x} is in no region");
             return None;
         };
@@ -82,7 +80,7 @@ pub struct Releaser<'a, I: Interrupts> {
 
 impl<'a, I: Interrupts> Releaser<'a, I> {
     #[inline]
-    pub(super) fn new(regions: ReadGuard<'a, Vec<Region>, I>, page_shift: u32) -> Self {
+    pub(super) fn new(regions: ReadGuard<'a, Regions, I>, page_shift: u32) -> Self {
         Self {
             run: Run::new(regions),
             page_shift,
@@ -123,7 +121,7 @@ pub struct Tally<'a, I: Interrupts> {
 impl<'a, I: Interrupts> Tally<'a, I> {
     #[inline]
     pub(super) fn new(
-        regions: ReadGuard<'a, Vec<Region>, I>,
+        regions: ReadGuard<'a, Regions, I>,
         page_shift: u32,
         replacing: &'a AtomicU64,
     ) -> Self {
@@ -146,7 +144,7 @@ impl<'a, I: Interrupts> Tally<'a, I> {
         }
         if let Some(offset) = self
             .run
-            .step(host, |region, count| counts.add(region.start(), count))
+            .step(host, |region, count| counts.add(region.number(), count))
             && wrote
         {
             self.run.mark(offset, self.page_shift);
@@ -157,7 +155,7 @@ impl<'a, I: Interrupts> Tally<'a, I> {
     #[inline]
     pub fn finish(mut self, counts: &mut RegionCounts) {
         self.run
-            .finish(|region, count| counts.add(region.start(), count));
+            .finish(|region, count| counts.add(region.number(), count));
     }
 }
 
@@ -185,7 +183,7 @@ mod tests {
             let proof = kill_each(&machine, stake, &[], KillScope::Pe, |_| None);
             let killed = proof.ok().unwrap();
             let mut counts = RegionCounts::new();
-            counts.add(host, 1);
+            counts.add(holdings.region(0).unwrap().number, 1);
             // A bug of the caller: reported where assertions are on.
             let told = [
                 catch_unwind(AssertUnwindSafe(|| holdings.unpin(host, 1, 12, &killed))),
