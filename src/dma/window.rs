@@ -346,3 +346,57 @@ impl<P: Platform> super::Engine<P> {
         Ok(table)
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::dma::Engine;
+    use crate::memory::ledger::Ledger;
+    use crate::sim::Flat;
+    use crate::tce::PageShift;
+
+    fn window() -> Arc<Window<Flat>> {
+        let engine = Engine::new(Flat::new(1 << 16), &[1]);
+        let holdings = Ledger::new().add_owner(OwnerId(1)).unwrap();
+        let config = WindowConfig {
+            base: BusAddr::new(0),
+            pages: 512,
+            shape: TableShape::new(PageShift::K4, 1, 12).unwrap(),
+            sizes: PageSizes::PHB4,
+            limit: 512,
+        };
+        let quota = Arc::new(Quota::new(1 << 16));
+        engine.create_window(&config, holdings, quota).unwrap()
+    }
+
+    /// Who waits for the operations of one turn must not wait for those of the
+    /// next, which go on for ever.
+    #[test]
+    fn neighbouring_turns_are_counted_apart() {
+        let window = window();
+        for turn in (0..5).chain([u32::MAX - 1, u32::MAX]) {
+            let count = |turn: u32| core::ptr::from_ref(window.in_flight(turn));
+            assert_ne!(count(turn), count(turn.wrapping_add(1)), "{turn}");
+            assert_eq!(count(turn), count(turn.wrapping_add(2)), "{turn}");
+        }
+    }
+
+    /// An operation that came and went is seen, in whichever turn.
+    #[test]
+    fn the_activity_of_a_window_tells_of_operations_that_are_over() {
+        let window = window();
+        assert_eq!(window.activity(), (0, 0));
+        for begun in 1..4 {
+            let one = window.enter();
+            assert_eq!(window.activity(), (1, begun));
+            drop(one);
+            assert_eq!(window.activity(), (0, begun));
+            window.outlast();
+        }
+        let both = (window.enter(), window.enter());
+        assert_eq!(window.activity(), (2, 5));
+        drop(both);
+        assert_eq!(window.activity(), (0, 5));
+        window.quiesce();
+    }
+}

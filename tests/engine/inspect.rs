@@ -1,6 +1,7 @@
 //! What is told of a window while, and after, it changes.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,6 +44,38 @@ fn a_removal_that_failed_hides_no_pin() {
     rig.engine.remove(&window, DetachMode::Reset).unwrap();
     assert_eq!(rig.engine.pins_of(&window, rig.host(0x1001), 12), all(0));
     rig.check(&[&*window]);
+}
+
+/// While a removal runs, entries and pins go at any moment: what is told of the
+/// window is nothing, and not called all.
+#[test]
+fn a_window_that_is_being_removed_does_not_answer_for_its_pages() {
+    let rig = Rig::new(PhbKind::Phb4, PageShift::K4, 1);
+    let party = rig.party(1);
+    rig.grant(&party, 0x1000, 64);
+    let window = rig.window(&party, 0, 512, 1);
+    rig.plug(&party, &window, 0);
+    let (bus, host) = (rig.bus(3), rig.host(0x1000));
+    rig.engine.map(&window, bus, host, 4, Access::Read).unwrap();
+    let engine = Arc::new(rig.engine);
+    let (told, answers) = channel();
+    let (within, there) = (engine.clone(), window.clone());
+    engine.platform().set_hook(move |_, step| {
+        if step == Step::BusMasterOff {
+            let mut entries = 0;
+            within.mappings(&there, |_| entries += 1);
+            told.send((within.pins_of(&there, host, 12), entries))
+                .unwrap();
+        }
+    });
+    engine.remove(&window, DetachMode::Reset).unwrap();
+    engine.platform().clear_hook();
+    let holds = Holds {
+        entries: 0,
+        complete: false,
+    };
+    assert_eq!(answers.try_iter().collect::<Vec<_>>(), [(holds, 0)]);
+    assert_eq!(engine.platform().violations(), []);
 }
 
 /// A page that a remap has replaced is held until its kill, and no entry says so.

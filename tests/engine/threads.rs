@@ -117,6 +117,54 @@ fn a_window_is_removed_while_threads_use_it() {
     }
 }
 
+/// F10. No PE, so no detach that would wait for what runs in the window: the
+/// removal itself has to.
+#[test]
+fn a_window_without_pes_outlasts_the_operations_in_it() {
+    let rig = Rig::new(PhbKind::Phb4, PageShift::K4, 1);
+    let party = rig.party(1);
+    rig.grant(&party, 0x1000, 64);
+    let window = rig.window(&party, 0, 512, 1);
+    let (begun, begins) = std::sync::mpsc::channel();
+    let (go, goes) = std::sync::mpsc::channel();
+    let mut waits = true;
+    rig.machine().set_hook(move |_, step| {
+        // The map has stored, and let go of the lock.
+        if step == Step::Barrier && core::mem::take(&mut waits) {
+            begun.send(()).unwrap();
+            goes.recv().unwrap();
+        }
+    });
+    let gone = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (bus, host) = (rig.bus(3), rig.host(0x1000));
+        let (rig, window, gone) = (&rig, &window, &gone);
+        let mapper = scope.spawn(move || rig.engine.map(window, bus, host, 4, Access::Read));
+        begins.recv_timeout(Duration::from_secs(60)).unwrap();
+        let remover = scope.spawn(move || {
+            let result = rig.engine.remove(window, DetachMode::Reset);
+            gone.store(true, Ordering::Release);
+            result
+        });
+        // Time to do the wrong thing.
+        for _ in 0..50 {
+            std::thread::sleep(Duration::from_millis(2));
+            if gone.load(Ordering::Acquire) {
+                break;
+            }
+        }
+        let early = gone.load(Ordering::Acquire);
+        go.send(()).unwrap();
+        assert_eq!(mapper.join().unwrap(), Ok(()));
+        assert_eq!(remover.join().unwrap(), Ok(()));
+        assert!(!early, "removed while a map was in it");
+    });
+    rig.machine().clear_hook();
+    rig.check(&[&*window]);
+    assert_eq!((rig.machine().table_bytes(), party.quota.used()), (0, 0));
+    assert_eq!(party.holdings.region(0).unwrap().pins, 0);
+}
+
 #[test]
 fn threads_in_different_windows_do_not_meet() {
     let rig = Rig::new(PhbKind::Phb4, PageShift::K4, 3);
