@@ -23,7 +23,7 @@ const GIB: Regions = Regions {
 };
 
 /// What is measured: levels, regions, windows, page sizes.
-const SETUPS: [Setup; 9] = [
+const SETUPS: [Setup; 11] = [
     PLAIN,
     Setup {
         suffix: "-levels-2",
@@ -38,6 +38,16 @@ const SETUPS: [Setup; 9] = [
         ..PLAIN
     },
     Setup {
+        suffix: "-regions-16",
+        memory: Regions {
+            count: 16,
+            shift: 22,
+            granule: 12,
+        },
+        runs: &[1, 16],
+        ..PLAIN
+    },
+    Setup {
         suffix: "-regions-256",
         memory: Regions {
             count: 256,
@@ -45,6 +55,12 @@ const SETUPS: [Setup; 9] = [
             granule: 12,
         },
         runs: &[1, 16],
+        ..PLAIN
+    },
+    Setup {
+        suffix: "-windows-8",
+        others: 7,
+        runs: &[1, 512],
         ..PLAIN
     },
     Setup {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 /// Where it is.
@@ -47,6 +47,11 @@ pub struct Budget {
     pub counts: Counts,
     /// The most that one may cost.
     pub budget: Option<f64>,
+    /// What it costs today, where that is more than the budget: the most that
+    /// `--check` lets pass. It only ever falls.
+    pub known_over: Option<f64>,
+    /// Why it does.
+    pub known_over_why: Option<String>,
     /// What Linux pays.
     pub linux: Option<f64>,
     /// Doing what.
@@ -54,6 +59,17 @@ pub struct Budget {
     /// `budget-BOARD`: another budget there.
     #[serde(flatten)]
     other: BTreeMap<String, f64>,
+}
+
+/// Whether a cost is within its budget.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Standing {
+    /// It is, or there is no budget.
+    Within,
+    /// It is not, and that is known; the budget.
+    Known(f64),
+    /// It is not: the most that it may be.
+    Over(f64),
 }
 
 /// All rows.
@@ -74,7 +90,13 @@ impl Budgets {
     /// Reads a file like it.
     pub fn load_from(path: &str) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
-        toml::from_str(&text).with_context(|| format!("{path} is wrong"))
+        let all: Self = toml::from_str(&text).with_context(|| format!("{path} is wrong"))?;
+        for row in &all.rows {
+            for key in row.other.keys() {
+                ensure!(key.starts_with("budget-"), "{path}: {}: {key}?", row.id);
+            }
+        }
+        Ok(all)
     }
 
     /// The row of this name.
@@ -82,9 +104,42 @@ impl Budgets {
         self.rows.iter().find(|row| row.id == id)
     }
 
-    /// What it may cost on this board.
-    pub fn of(&self, id: &str, board: &str) -> Option<f64> {
-        self.row(id)?.on(board)
+    /// Where a row stands on this board.
+    pub fn standing(&self, id: &str, board: &str, cost: f64) -> Standing {
+        let row = self.row(id);
+        let Some((row, budget)) = row.and_then(|row| Some((row, row.on(board)?))) else {
+            return Standing::Within;
+        };
+        match row.known_over {
+            _ if cost <= budget => Standing::Within,
+            Some(known) if cost <= known => Standing::Known(budget),
+            Some(known) => Standing::Over(known.max(budget)),
+            None => Standing::Over(budget),
+        }
+    }
+
+    /// Lowers what is known to be over to what `costs` say, on the board where
+    /// it is most, in the file too. Nothing is ever raised.
+    pub fn lower(&mut self, costs: impl Fn(&str) -> Option<f64>) -> Result<()> {
+        let text = std::fs::read_to_string(FILE).with_context(|| format!("cannot read {FILE}"))?;
+        let mut lines: Vec<String> = Vec::new();
+        let mut row = String::new();
+        for line in text.lines() {
+            if let Some(id) = line.strip_prefix("id = ") {
+                row = id.trim_matches('"').to_owned();
+            }
+            let known = line.strip_prefix("known-over = ").map(str::parse::<f64>);
+            match (known, costs(&row).map(f64::ceil)) {
+                (Some(Ok(known)), Some(cost)) if cost < known => {
+                    lines.push(format!("known-over = {cost}"));
+                }
+                _ => lines.push(line.to_owned()),
+            }
+        }
+        std::fs::write(FILE, lines.join("\n") + "\n")
+            .with_context(|| format!("cannot write {FILE}"))?;
+        *self = Self::load()?;
+        Ok(())
     }
 }
 
@@ -93,5 +148,22 @@ impl Budget {
     pub fn on(&self, board: &str) -> Option<f64> {
         let own = self.other.get(&format!("budget-{board}"));
         own.copied().or(self.budget)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_within_known_to_be_over_or_over() {
+        let text = "[[row]]\nid = \"a\"\nwhat = \"a\"\nunit = \"a\"\nbudget = 10\nknown-over = 20\nbudget-p10 = 12\n";
+        let budgets: Budgets = toml::from_str(text).unwrap();
+        let standing = |board, cost| budgets.standing("a", board, cost);
+        assert_eq!(standing("p9", 10.0), Standing::Within);
+        assert_eq!(standing("p9", 11.0), Standing::Known(10.0));
+        assert_eq!(standing("p9", 21.0), Standing::Over(20.0));
+        assert_eq!(standing("p10", 12.0), Standing::Within);
+        assert_eq!(budgets.standing("b", "p9", 1e9), Standing::Within);
     }
 }

@@ -7,6 +7,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::budget::{Budgets, Counts};
+use super::growth::{self, Series};
 use super::record::Record;
 
 const PINION: RGBColor = RGBColor(0x1f, 0x6f, 0xb4);
@@ -23,6 +24,7 @@ struct Bar {
 
 /// Draws what `record` has figures for; returns the files.
 pub fn draw(budgets: &Budgets, record: &Record, folder: &Path) -> Result<Vec<PathBuf>> {
+    std::fs::create_dir_all(folder)?;
     let bars: Vec<Bar> = budgets
         .rows
         .iter()
@@ -43,11 +45,18 @@ pub fn draw(budgets: &Budgets, record: &Record, folder: &Path) -> Result<Vec<Pat
             .map_err(|error| anyhow!("{}: {error}", path.display()))?;
         drawn.push(path);
     }
-    let lines = by_pages(record);
-    if !lines.is_empty() {
-        let path = folder.join(format!("{}-pages.svg", record.board));
-        over_pages(&lines, record, &path)
-            .map_err(|error| anyhow!("{}: {error}", path.display()))?;
+    let all = growth::series(record);
+    for (by, name) in [
+        ("pages", "a page over pages a call"),
+        ("regions", "over regions"),
+    ] {
+        let lines: Vec<&Series> = all.iter().filter(|series| series.by == by).collect();
+        if lines.is_empty() {
+            continue;
+        }
+        let path = folder.join(format!("{}-{by}.svg", record.board));
+        let title = format!("Instructions {name}, {}", record.board);
+        over(&lines, &title, &path).map_err(|error| anyhow!("{}: {error}", path.display()))?;
         drawn.push(path);
     }
     Ok(drawn)
@@ -118,7 +127,13 @@ fn beside_linux(
                 }
             );
             let style = text(12).pos(Pos::new(HPos::Left, VPos::Center));
-            area.draw(&Text::new(label, (x(cost) + 5, top + offset + 8), style))?;
+            // Behind the budget's line, where that is just behind the bar.
+            let line = bar.budget.filter(|_| offset == 4).map_or(0, x);
+            let end = match line {
+                line if line >= x(cost) && line < x(cost) + 90 => line,
+                _ => x(cost),
+            };
+            area.draw(&Text::new(label, (end + 5, top + offset + 8), style))?;
         }
         if let Some(budget) = bar.budget {
             let line = vec![(x(budget), top), (x(budget), top + 22)];
@@ -130,72 +145,64 @@ fn beside_linux(
     Ok(())
 }
 
-/// Rows `NAME-PAGES`, by name.
-fn by_pages(record: &Record) -> Vec<(String, Vec<(f64, f64)>)> {
-    let mut lines: Vec<(String, Vec<(f64, f64)>)> = Vec::new();
-    for row in &record.rows {
-        let Some((name, pages)) = row.id.rsplit_once('-') else {
-            continue;
-        };
-        let Ok(pages) = pages.parse::<u64>() else {
-            continue;
-        };
-        if !["map", "unmap", "remap", "translate"].contains(&name) {
-            continue;
-        }
-        let point = (pages as f64, row.cost());
-        match lines.iter_mut().find(|(known, _)| known == name) {
-            Some((_, points)) => points.push(point),
-            None => lines.push((name.to_owned(), vec![point])),
-        }
-    }
-    lines.retain(|(_, points)| points.len() > 1);
-    for (_, points) in &mut lines {
-        points.sort_by(|a, b| a.0.total_cmp(&b.0));
-    }
-    lines
-}
+/// Colors of lines.
+const LINES: [RGBColor; 12] = [
+    PINION,
+    LINUX,
+    RGBColor(0x2a, 0x9d, 0x4a),
+    RGBColor(0x8a, 0x4f, 0xbf),
+    RGBColor(0x44, 0x44, 0x44),
+    RGBColor(0xb8, 0x86, 0x0b),
+    RGBColor(0x12, 0x9c, 0xab),
+    RGBColor(0xd8, 0x4a, 0x9b),
+    RGBColor(0x80, 0x80, 0x80),
+    RGBColor(0x8c, 0x56, 0x4b),
+    RGBColor(0x00, 0x2f, 0x6c),
+    RGBColor(0x8f, 0xb0, 0x32),
+];
 
-/// Cost of a page over pages of a call, both logarithmic.
-fn over_pages(
-    lines: &[(String, Vec<(f64, f64)>)],
-    record: &Record,
-    path: &Path,
-) -> Result<(), Box<dyn std::error::Error>> {
-    let area = SVGBackend::new(path, (900, 520)).into_drawing_area();
+/// Costs over what grows, both logarithmic; what each line is stands beside.
+fn over(lines: &[&Series], title: &str, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    const SIZE: (u32, u32) = (1080, 520);
+    const CHART: u32 = 780;
+    let area = SVGBackend::new(path, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
-    let all = || lines.iter().flat_map(|(_, points)| points);
-    let right = all().map(|point| point.0).fold(1.0, f64::max);
-    let top = all().map(|point| point.1).fold(10.0, f64::max);
-    let mut chart = ChartBuilder::on(&area)
-        .caption(
-            format!("Instructions a page over pages a call, {}", record.board),
-            ("sans-serif", 20),
-        )
+    let (left, right) = area.split_horizontally(CHART);
+    let all = || lines.iter().flat_map(|series| &series.points);
+    let most = |of: fn(&(f64, f64)) -> f64| all().map(of).fold(10.0, f64::max);
+    let by = lines.first().map_or("", |series| series.by);
+    let (x, y) = (1.0..most(|it| it.0) * 1.3, 1.0..most(|it| it.1) * 2.0);
+    let mut chart = ChartBuilder::on(&left)
+        .caption(title, ("sans-serif", 20))
         .margin(16)
         .x_label_area_size(46)
-        .y_label_area_size(60)
-        .build_cartesian_2d((1.0..right * 1.5).log_scale(), (1.0..top * 2.0).log_scale())?;
+        .y_label_area_size(64)
+        .build_cartesian_2d(x.log_scale(), y.log_scale())?;
     chart
         .configure_mesh()
-        .x_desc("pages a call")
-        .y_desc("instructions a page")
+        .x_desc(by)
+        .y_desc("instructions a unit")
+        .x_label_formatter(&|x| format!("{x}"))
+        .y_label_formatter(&|y| format!("{y}"))
         .label_style(("sans-serif", 13))
         .draw()?;
-    for (number, (name, points)) in lines.iter().enumerate() {
-        let color = Palette99::pick(number).to_rgba();
-        chart
-            .draw_series(LineSeries::new(points.clone(), color.stroke_width(2)).point_size(3))?
-            .label(name.clone())
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], color.stroke_width(2)));
+    // The highest line first, as they come on the right side of the chart.
+    let mut order: Vec<&&Series> = lines.iter().collect();
+    let last = |series: &Series| series.points.last().map_or(0.0, |point| point.1);
+    order.sort_by(|a, b| last(b).total_cmp(&last(a)));
+    for (number, series) in order.into_iter().enumerate() {
+        let color = LINES[number % LINES.len()];
+        let points = series.points.clone();
+        chart.draw_series(LineSeries::new(points, color.stroke_width(2)).point_size(3))?;
+        let at = 70 + 26 * number as i32;
+        right.draw(&PathElement::new(
+            vec![(6, at), (30, at)],
+            color.stroke_width(3),
+        ))?;
+        let style = text(13).pos(Pos::new(HPos::Left, VPos::Center));
+        let label = format!("{}: {}", series.what, super::table::shown(last(series)));
+        right.draw(&Text::new(label, (38, at), style))?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK)
-        .label_font(("sans-serif", 14))
-        .draw()?;
     area.present()?;
     Ok(())
 }

@@ -23,9 +23,8 @@ const DEVICES: [&str; 1] = ["edu,bus=pcie.0,dma_mask=0xffffffffffffffff"];
 const LARGE: &str = "8G";
 
 /// Threads and partitions that rows are measured with to see how they grow.
-pub const MANY_THREADS: usize = 4;
-/// See [`MANY_THREADS`].
-pub const MANY_PARTITIONS: usize = 16;
+const THREADS: [usize; 2] = [2, 4];
+const PARTITIONS: [usize; 2] = [4, 16];
 
 /// The emulator that the options name.
 pub fn program(options: &BenchOptions) -> PathBuf {
@@ -72,7 +71,6 @@ fn runs(workspace: &Workspace, options: &BenchOptions, board: &Board) -> Result<
         change(&mut setting);
         setting
     };
-    let threads = |setting: &mut Setting| setting.smp = Some(MANY_THREADS.to_string());
     let mut runs = vec![
         // The start as it is on the board's own memory.
         (run("bench+boot", &|_| ()), String::new()),
@@ -80,30 +78,28 @@ fn runs(workspace: &Workspace, options: &BenchOptions, board: &Board) -> Result<
             run("bench", &|setting| setting.memory = Some(LARGE.to_owned())),
             String::new(),
         ),
-        (
-            run("bench+=map-1", &threads),
-            format!("-threads-{MANY_THREADS}"),
-        ),
     ];
+    for count in THREADS {
+        let threads = run("bench+=map-1", &|setting| {
+            setting.smp = Some(count.to_string());
+        });
+        runs.push((threads, format!("-threads-{count}")));
+    }
     // POWER8 runs no partitions yet.
     if board.machine != "powernv8" {
         let one = partition::one(workspace)?;
-        let many = partition::many(workspace, MANY_PARTITIONS)?;
-        let alone = |setting: &mut Setting| setting.initrd = Some(one.clone());
-        runs.extend([
-            (run("start+16", &alone), String::new()),
-            (
-                run("start+16", &|setting| {
-                    alone(setting);
-                    threads(setting);
-                }),
-                format!("-threads-{MANY_THREADS}"),
-            ),
-            (
-                run("", &|setting| setting.initrd = Some(many.clone())),
-                format!("-partitions-{MANY_PARTITIONS}"),
-            ),
-        ]);
+        let alone = run("start+16", &|setting| setting.initrd = Some(one.clone()));
+        for count in THREADS {
+            let mut threads = alone.clone();
+            threads.smp = Some(count.to_string());
+            runs.push((threads, format!("-threads-{count}")));
+        }
+        runs.push((alone, String::new()));
+        for count in PARTITIONS {
+            let many = partition::many(workspace, count)?;
+            let among = run("", &|setting| setting.initrd = Some(many.clone()));
+            runs.push((among, format!("-partitions-{count}")));
+        }
     }
     let run = |(setting, suffix)| Run { setting, suffix };
     Ok(runs.into_iter().map(run).collect())

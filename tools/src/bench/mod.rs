@@ -2,8 +2,10 @@
 
 mod budget;
 mod chart;
+mod growth;
 mod lines;
 mod machine;
+mod names;
 mod page;
 mod partition;
 mod profile;
@@ -19,11 +21,15 @@ use crate::board::Board;
 use crate::cli::BenchOptions;
 use crate::workspace::Workspace;
 use crate::{image, setup};
-use budget::Budgets;
+use budget::{Budgets, Standing};
+use growth::Verdict;
 use record::Record;
 
 /// Figures that were recorded, a file for each board.
 const RECORDED: &str = "benches/recorded";
+
+/// Charts of them, for the page.
+const CHARTS: &str = "docs/charts";
 
 /// How much more than the recorded figure `--check` lets pass, in percent.
 const SLACK: f64 = 5.0;
@@ -34,7 +40,7 @@ pub fn command(workspace: &Workspace, options: &BenchOptions) -> Result<ExitCode
         profile::command(workspace, options)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let budgets = Budgets::load()?;
+    let mut budgets = Budgets::load()?;
     setup::ensure(
         workspace,
         &setup::Wanted::everything(options.qemu.as_deref()),
@@ -47,6 +53,7 @@ pub fn command(workspace: &Workspace, options: &BenchOptions) -> Result<ExitCode
         println!("{}: counting instructions ...", board.about);
         let record = machine::measure(workspace, options, &board, made.file_bytes)?;
         table::print(&budgets, &record);
+        table::print_growth(&record);
         let path = Path::new("target/bench").join(format!("{name}.json"));
         record.save(&path)?;
         println!("{}", path.display());
@@ -61,9 +68,15 @@ pub fn command(workspace: &Workspace, options: &BenchOptions) -> Result<ExitCode
     if options.record {
         for record in &records {
             record.save(&recorded(&record.board))?;
+            chart::draw(&budgets, record, Path::new(CHARTS))?;
         }
-        page::write(&budgets, RECORDED, Path::new("docs/performance.md"))?;
-        println!("docs/performance.md");
+        budgets.lower(|id| {
+            let all = records
+                .iter()
+                .filter_map(|record| Some(record.row(id)?.cost()));
+            all.reduce(f64::max)
+        })?;
+        page::write(&budgets)?;
     }
     if !options.check {
         return Ok(ExitCode::SUCCESS);
@@ -101,11 +114,9 @@ fn compare(budgets: &Budgets, record: &Record, before: Option<&Record>) -> Vec<S
     let known = before.filter(|before| before.same_tools(record));
     for row in &record.rows {
         let cost = row.cost();
-        if let Some(budget) = budgets.of(&row.id, &record.board)
-            && cost > budget
-        {
+        if let Standing::Over(most) = budgets.standing(&row.id, &record.board, cost) {
             wrong.push(format!(
-                "{}: {} costs {cost:.2}, over its budget of {budget}",
+                "{}: {} costs {cost:.2}, over its budget: {most} at most",
                 record.board, row.id
             ));
         }
@@ -117,6 +128,17 @@ fn compare(budgets: &Budgets, record: &Record, before: Option<&Record>) -> Vec<S
             wrong.push(format!(
                 "{}: {} costs {cost:.2}, more than {SLACK} % over the recorded {was:.2}",
                 record.board, row.id
+            ));
+        }
+    }
+    for series in growth::series(record) {
+        if series.is_guarded() && series.verdict() == Verdict::Faster {
+            wrong.push(format!(
+                "{}: {} grows faster than log n with {}: {}",
+                record.board,
+                series.what,
+                series.by,
+                series.costs()
             ));
         }
     }
@@ -163,7 +185,7 @@ mod tests {
         // Other tools: the record says nothing.
         assert!(compare(&budgets, &record(106, "11"), Some(&before)).is_empty());
         assert!(
-            compare(&budgets, &record(191, "11"), Some(&before))[0].contains("over its budget")
+            compare(&budgets, &record(19_100, "11"), Some(&before))[0].contains("over its budget")
         );
         let mut empty = record(1, "10");
         empty.rows.clear();

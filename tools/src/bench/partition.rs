@@ -48,11 +48,16 @@ pub fn many(workspace: &Workspace, count: usize) -> Result<PathBuf> {
     }
     source.push_str("};\n");
     let at = |name: &str| PathBuf::from(FOLDER).join(name);
-    let manifest = at("partitions.dts");
+    let manifest = at(&format!("partitions-{count}.dts"));
     image::write_if_changed(&manifest, source.as_bytes())?;
-    let path = at("partitions.cpio");
+    let path = at(&format!("partitions-{count}.cpio"));
     let files = [format!("probe={}", probe.display())];
-    bundle::make(&manifest, &path, &files, &at("partitions.dtb"))?;
+    bundle::make(
+        &manifest,
+        &path,
+        &files,
+        &at(&format!("partitions-{count}.dtb")),
+    )?;
     Ok(path)
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 
+use super::budget::Budgets;
 use super::{machine, partition};
 use crate::board::Board;
 use crate::cli::BenchOptions;
@@ -238,6 +239,9 @@ pub fn command(workspace: &Workspace, options: &BenchOptions) -> Result<()> {
         if options.record {
             all.save()?;
         }
+    }
+    if options.record {
+        super::page::write(&Budgets::load()?)?;
     }
     Ok(())
 }

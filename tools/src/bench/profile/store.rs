@@ -12,6 +12,9 @@ use super::log::Executed;
 /// Functions with less than this share of an operation are one line.
 const LEAST: f64 = 0.005;
 
+/// The line of those that are too small for one of their own.
+const OTHERS: &str = "all others";
+
 /// Where they are kept.
 const FOLDER: &str = "benches/recorded/profiles";
 
@@ -78,7 +81,7 @@ impl Profile {
                     share(part.instructions),
                 )
             })
-            .chain((rest > 0).then(|| ("all others", rest, share(rest))))
+            .chain((rest > 0).then(|| (OTHERS, rest, share(rest))))
     }
 
     /// For a terminal.
@@ -98,7 +101,11 @@ impl Profile {
             self.row, self.total
         );
         for (function, count, share) in self.lines() {
-            let _ = writeln!(text, "| `{function}` | {count} | {:.1} |", share * 100.0);
+            let name = match function {
+                OTHERS => OTHERS.to_owned(),
+                function => format!("`{function}`"),
+            };
+            let _ = writeln!(text, "| {name} | {count} | {:.1} |", share * 100.0);
         }
         text
     }
