@@ -2,7 +2,8 @@
 use pinion::addr::BusAddr;
 use pinion::drivers::edu::{Direction, Edu, EduError};
 use pinion::drivers::nvme::{
-    Command, Completion, Controller, ExerciseError, MEMORY_SIZE, NvmeError, Opcode, Signal,
+    Command, Completion, Controller, ExerciseError, IN_FLIGHT, MEMORY_SIZE, NvmeError, Opcode,
+    Signal, is_refused,
 };
 use pinion::drivers::{DmaMemory, RegisterAccess};
 use pinion::sim::edu::SimEdu;
@@ -118,6 +119,38 @@ fn an_unmapped_buffer_stays_untouched_though_the_drive_says_success() {
     let mut after = [0; 512];
     assert!(data.read(0, &mut after));
     assert_eq!(after, [0xaa; 512]);
+}
+
+#[test]
+fn as_many_commands_as_a_queue_holds_are_under_way_at_once() {
+    let (bus, mut controller) = healthy();
+    let data = bus.map(DATA, u64::from(IN_FLIGHT), true);
+    let page = |at: u16| BusAddr::new(DATA + u64::from(at) * 4096);
+    // Twice, so that the queue comes round.
+    for _ in 0..2 {
+        for at in 0..IN_FLIGHT {
+            let begun = controller.begin(Opcode::Write, u64::from(at), 1, page(at));
+            assert_eq!(begun, Ok(()));
+        }
+        let more = controller.begin(Opcode::Read, 0, 1, page(0));
+        assert_eq!(more, Err(NvmeError::Full));
+        assert_eq!(controller.ended(), 0);
+    }
+    assert_eq!(data.bus(), page(0));
+    let beyond = controller.begin(Opcode::Read, u64::MAX, 1, page(0));
+    assert!(matches!(beyond, Err(NvmeError::Range { .. })));
+}
+
+#[test]
+fn a_drive_is_refused_queues_that_are_not_mapped_and_fetches_from_those_that_are() {
+    let (bus, controller) = healthy();
+    let (mut registers, ..) = controller.shut_down();
+    let queues = [0, 0x1000].map(|offset| BusAddr::new(QUEUES + offset));
+    assert_eq!(is_refused(&mut registers, queues), Ok(false));
+    bus.unmap(QUEUES);
+    assert_eq!(is_refused(&mut registers, queues), Ok(true));
+    // Off again both times.
+    assert_eq!((registers.read32(0x14), registers.read32(0x1c)), (0, 0));
 }
 
 #[test]

@@ -31,9 +31,9 @@ const CHECKS: &[(&str, Check)] = &[
     ("audit", super::audit::check),
 ];
 
-/// Checks that need somebody at the console, or report an error on purpose: run
-/// by name only.
-const ATTENDED: &[(&str, Check)] = &[
+/// Checks that need somebody at the console, take their time, or report an error
+/// on purpose: run by name only.
+const BY_NAME: &[(&str, Check)] = &[
     ("typing", super::interrupts::check::typing),
     ("freeze", pci::freeze::check),
     ("freeze-nobody", pci::freeze::nobody),
@@ -41,11 +41,15 @@ const ATTENDED: &[(&str, Check)] = &[
     ("unplug", pci::unplug::check),
     ("unplug-frozen", pci::unplug::frozen),
     ("prompt", super::monitor::check::prompt),
+    ("stop-often", super::partitions::check::stop_often),
+    ("stop-steps", super::partitions::check::stop_steps),
+    ("move", super::partitions::check::moves),
+    ("come-and-go", super::partitions::check::come_and_go),
 ];
 
 /// The names of all parts.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    CHECKS.iter().chain(ATTENDED).map(|(name, _)| *name)
+    CHECKS.iter().chain(BY_NAME).map(|(name, _)| *name)
 }
 
 /// Runs all checks, or the one of this name; returns how many failed.
@@ -54,8 +58,8 @@ pub fn run(part: &str) -> usize {
     let unattended = CHECKS
         .iter()
         .filter(|(name, _)| part == "all" || part == *name);
-    let attended = ATTENDED.iter().filter(|(name, _)| part == *name);
-    for (name, check) in unattended.chain(attended) {
+    let by_name = BY_NAME.iter().filter(|(name, _)| part == *name);
+    for (name, check) in unattended.chain(by_name) {
         // Whatever was done, PHBs let devices reach only what they may.
         match check().and_then(|told| super::audit::in_order().map(|_| told)) {
             Ok(told) => {

@@ -138,6 +138,28 @@ impl<R: RegisterAccess> Edu<R> {
         count: u64,
         interrupt: bool,
     ) -> Result<(), EduError> {
+        self.begin(direction, offset, bus, count, interrupt)?;
+        let registers = &mut self.registers;
+        for _ in 0..PATIENCE_MS / POLL_MS {
+            if registers.read64(DMA_COMMAND) & RUN == 0 {
+                return Ok(());
+            }
+            registers.pause(POLL_MS);
+        }
+        Err(EduError::Timeout {
+            milliseconds: PATIENCE_MS,
+        })
+    }
+
+    /// As [`Edu::transfer`], without waiting: the device copies 100 ms later.
+    pub fn begin(
+        &mut self,
+        direction: Direction,
+        offset: u64,
+        bus: BusAddr,
+        count: u64,
+        interrupt: bool,
+    ) -> Result<(), EduError> {
         let end = offset.checked_add(count);
         if count == 0 || end.is_none_or(|end| end > BUFFER_SIZE) {
             return Err(EduError::Range { offset, count });
@@ -153,14 +175,6 @@ impl<R: RegisterAccess> Edu<R> {
         registers.write64(DMA_COUNT, count);
         let signal = if interrupt { INTERRUPT } else { 0 };
         registers.write64(DMA_COMMAND, RUN | way | signal);
-        for _ in 0..PATIENCE_MS / POLL_MS {
-            if registers.read64(DMA_COMMAND) & RUN == 0 {
-                return Ok(());
-            }
-            registers.pause(POLL_MS);
-        }
-        Err(EduError::Timeout {
-            milliseconds: PATIENCE_MS,
-        })
+        Ok(())
     }
 }

@@ -294,7 +294,7 @@ fn finish(defined: Arc<Defined>, then: Then, run: Option<Arc<Partition>>) {
 /// Makes the devices of a stopping partition quiet, and its memory zero unless
 /// that is kept; then it is what it was stopping for. `false`: it is stuck, and
 /// the console says why.
-fn end(defined: &Defined, then: Then) -> bool {
+pub(super) fn end(defined: &Defined, then: Then) -> bool {
     let quiet = roster::close_all(defined).and_then(|()| match then {
         Then::Crashed => Ok(()),
         _ => roster::renew(defined),
@@ -314,8 +314,8 @@ fn stuck(defined: &Defined, why: &PartitionError) {
     );
 }
 
-/// Takes all back.
-fn remove(defined: Arc<Defined>) {
+/// Takes all back that a partition has which is being destroyed.
+pub(super) fn remove(defined: Arc<Defined>) {
     let name = alloc::string::String::from(defined.name());
     let is_transient = defined.is_transient();
     if let Err(why) = roster::close_all(&defined) {

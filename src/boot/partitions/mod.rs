@@ -7,6 +7,7 @@
 //! Pinion does not need are taken first, one for each vCPU; the boot thread, which
 //! serves the console too, is shared by what is left.
 
+pub mod check;
 mod control;
 mod host;
 mod load;
@@ -17,7 +18,7 @@ mod run;
 
 pub use control::{destroy, end_all, pause, restart, resume, start, start_file, stop, tend};
 pub use manifest::define_all;
-pub use roster::{Assigned, Defined, all, attach, detach, find, group_text, owner_of_pe};
+pub use roster::{Assigned, Defined, all, attach, detach, find, group_text, owner_of, owner_of_pe};
 pub use run::turn;
 
 use super::interrupts;

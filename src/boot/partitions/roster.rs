@@ -182,7 +182,7 @@ fn near(places: &[Place]) -> Option<u32> {
 }
 
 /// Who has the group: a partition's name.
-fn owner_of(place: Place) -> Option<String> {
+pub fn owner_of(place: Place) -> Option<String> {
     owner_where(|it| it.place == place)
 }
 
@@ -201,7 +201,7 @@ fn owner_where(is_it: impl Fn(&Assigned) -> bool) -> Option<String> {
 }
 
 /// All groups with endpoints, as the partition `name` can have them.
-fn offers(name: &str) -> Vec<Offer<Place>> {
+pub fn offers(name: &str) -> Vec<Offer<Place>> {
     let mut offers = Vec::new();
     for (phb, host) in pci::hosts() {
         for (at, group) in host.groups.iter() {

@@ -7,6 +7,7 @@ pub mod errors;
 pub mod faults;
 mod list;
 pub mod msi;
+pub mod passed;
 pub mod platform;
 pub mod recover;
 mod removal;

@@ -1,6 +1,7 @@
 //! The TCE engine's seams on the machine: memory, frames, PHBs.
 
 use super::host;
+use super::passed::{self, Passed};
 use crate::addr::HostAddr;
 use crate::boot::{runtime, trace};
 use crate::cpu;
@@ -130,7 +131,8 @@ impl PhbPort for Platform {
     }
 
     fn push_writes(&self, pe: PeId) -> Result<(), PhbError> {
-        host(pe.phb).ok_or(NO_PHB)?.push_writes(pe.pe)
+        let done = host(pe.phb).ok_or(NO_PHB)?.push_writes(pe.pe);
+        passed::tell(pe, Passed::Landed, done)
     }
 
     fn kill(&self, pe: PeId, scope: KillScope) -> Result<(), PhbError> {
@@ -142,18 +144,26 @@ impl PhbPort for Platform {
     }
 
     fn clear_freeze(&self, pe: PeId) -> Result<(), PhbError> {
-        host(pe.phb).ok_or(NO_PHB)?.clear_freeze(pe.pe)
+        let done = host(pe.phb).ok_or(NO_PHB)?.clear_freeze(pe.pe);
+        passed::tell(pe, Passed::Thawed, done)
     }
 
     fn set_tve(&self, pe: PeId, tve: TveSelect, table: Option<&DmaTable>) -> Result<(), PhbError> {
-        host(pe.phb).ok_or(NO_PHB)?.phb.set_tve(pe.pe, tve, table)
+        let phb = &host(pe.phb).ok_or(NO_PHB)?.phb;
+        let done = phb.set_tve(pe.pe, tve, table);
+        match table {
+            Some(_) => done,
+            None => passed::tell(pe, Passed::TveOff, done),
+        }
     }
 
     fn bus_master_off(&self, pe: PeId) -> Result<(), PhbError> {
-        host(pe.phb).ok_or(NO_PHB)?.bus_master_off(pe.pe)
+        let done = host(pe.phb).ok_or(NO_PHB)?.bus_master_off(pe.pe);
+        passed::tell(pe, Passed::BusMasterOff, done)
     }
 
     fn reset_functions(&self, pe: PeId) -> Result<(), PhbError> {
-        host(pe.phb).ok_or(NO_PHB)?.reset_functions(pe.pe)
+        let done = host(pe.phb).ok_or(NO_PHB)?.reset_functions(pe.pe);
+        passed::tell(pe, Passed::Reset, done)
     }
 }

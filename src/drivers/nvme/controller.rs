@@ -1,6 +1,7 @@
 //! The controller: reset, queues, identify, read and write.
 
 use super::command::{Command, Completion, Opcode};
+use super::error::NvmeError;
 use super::queue::{DEPTH, PAGE, QueuePair};
 use super::signal::Signal;
 use crate::addr::BusAddr;
@@ -12,6 +13,9 @@ const STATUS: u64 = 0x1c;
 const ADMIN_QUEUES: u64 = 0x24;
 const ADMIN_SUBMISSION: u64 = 0x28;
 const ADMIN_COMPLETION: u64 = 0x30;
+
+/// The admin queue's own, whatever the stride.
+const ADMIN_DOORBELL: u64 = 0x1000;
 
 const ENABLE: u32 = 1;
 /// Entry sizes 16 and 64 bytes, 4 KB pages, the NVM command set.
@@ -26,96 +30,14 @@ const SHUT_DOWN_DONE: u32 = 2 << 2;
 const POLL_MS: u32 = 5;
 /// Patience with one command.
 const COMMAND_MS: u32 = 5000;
+/// And with a fetch that is to be refused.
+const REFUSAL_MS: u32 = 500;
+
+/// Most commands that are under way at once: a full queue would look empty.
+pub const IN_FLIGHT: u16 = DEPTH - 1;
 
 /// Bytes of DMA memory that a controller needs: four queues and a page.
 pub const MEMORY_SIZE: usize = 5 * PAGE;
-
-/// What went wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NvmeError {
-    /// Too little DMA memory.
-    #[error("{size} bytes of DMA memory, {needed} are needed")]
-    Memory {
-        /// Bytes needed.
-        needed: usize,
-        /// Bytes given.
-        size: usize,
-    },
-    /// Registers read as all ones: gone, or its PE is frozen.
-    #[error("registers read as all ones")]
-    Gone,
-    /// The controller cannot do what the driver needs.
-    #[error("capabilities {capabilities:#018x}: no {what}")]
-    Unable {
-        /// What is missing.
-        what: &'static str,
-        /// The register.
-        capabilities: u64,
-    },
-    /// CSTS.CFS: it could not fetch from its queues, for instance.
-    #[error("controller reports a fatal error, status {status:#x}")]
-    Fatal {
-        /// The register.
-        status: u32,
-    },
-    /// It did not get ready, or not finished.
-    #[error("no {what} after {milliseconds} ms, status {status:#x}")]
-    Timeout {
-        /// What was waited for.
-        what: &'static str,
-        /// How long.
-        milliseconds: u32,
-        /// The register.
-        status: u32,
-    },
-    /// A command is done, but no interrupt said so.
-    #[error("no interrupt within {milliseconds} ms; the command is {state}", state = if *done { "done" } else { "not done" })]
-    NoInterrupt {
-        /// How long was waited.
-        milliseconds: u32,
-        /// Whether its completion was there all the same.
-        done: bool,
-    },
-    /// A command failed.
-    #[error("{opcode:?} failed with status type {kind}, code {code:#04x}")]
-    Failed {
-        /// The command.
-        opcode: Opcode,
-        /// Status code type.
-        kind: u8,
-        /// Status code.
-        code: u8,
-    },
-    /// A completion for another command than the one that runs.
-    #[error("completion for command {got} of queue {queue}, expected {expected}")]
-    Stray {
-        /// Its identifier.
-        got: u16,
-        /// Its queue.
-        queue: u16,
-        /// The running command's.
-        expected: u16,
-    },
-    /// Blocks of a size that the driver does not handle.
-    #[error("namespace has blocks of 2^{shift} bytes and {metadata} bytes of metadata")]
-    Format {
-        /// Log2 of the block size.
-        shift: u8,
-        /// Bytes of metadata.
-        metadata: u16,
-    },
-    /// A transfer that is empty, ends beyond the namespace, or needs more than
-    /// two pages.
-    #[error("{blocks} blocks from {block} to {bus} cannot be one command")]
-    Range {
-        /// First block.
-        block: u64,
-        /// Blocks.
-        blocks: u32,
-        /// First bus address.
-        bus: BusAddr,
-    },
-}
 
 /// What the namespace is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +62,8 @@ pub struct Controller<R, M> {
     io: QueuePair,
     identity: Identity,
     signal: Signal,
+    /// Commands of the IO queue that were begun and have not ended.
+    in_flight: u16,
 }
 
 impl<R: RegisterAccess, M: DmaMemory> Controller<R, M> {
@@ -167,15 +91,7 @@ impl<R: RegisterAccess, M: DmaMemory> Controller<R, M> {
         signal.prepare(&mut registers);
         let admin = QueuePair::new(0, &mut memory, 0, stride)?;
         let io = QueuePair::new(1, &mut memory, 2 * PAGE, stride)?;
-        let [submission, completion] = addresses(&admin, &memory)?;
-        let size = u32::from(DEPTH - 1);
-        registers.write32(ADMIN_QUEUES, size << 16 | size);
-        registers.write64(ADMIN_SUBMISSION, submission.get());
-        registers.write64(ADMIN_COMPLETION, completion.get());
-        registers.write32(CONFIGURATION, CONFIGURED | ENABLE);
-        wait(&mut registers, "ready", patience, |status| {
-            status & (READY | FATAL) != 0
-        })?;
+        enable(&mut registers, addresses(&admin, &memory)?, patience)?;
         let identity = Identity {
             vendor: 0,
             serial: [0; 20],
@@ -190,6 +106,7 @@ impl<R: RegisterAccess, M: DmaMemory> Controller<R, M> {
             io,
             identity,
             signal,
+            in_flight: 0,
         };
         it.identify()?;
         it.create_io_queue()?;
@@ -211,6 +128,45 @@ impl<R: RegisterAccess, M: DmaMemory> Controller<R, M> {
         blocks: u32,
         bus: BusAddr,
     ) -> Result<(), NvmeError> {
+        let command = self.command(opcode, block, blocks, bus)?;
+        self.run_io(&command)
+    }
+
+    /// As [`Controller::transfer`], without waiting for the end: at most
+    /// [`IN_FLIGHT`] of these, and nothing else until [`Controller::ended`] has
+    /// told of all.
+    pub fn begin(
+        &mut self,
+        opcode: Opcode,
+        block: u64,
+        blocks: u32,
+        bus: BusAddr,
+    ) -> Result<(), NvmeError> {
+        let command = self.command(opcode, block, blocks, bus)?;
+        if self.in_flight >= IN_FLIGHT {
+            return Err(NvmeError::Full);
+        }
+        self.in_flight += 1;
+        let (registers, memory) = (&mut self.registers, &mut self.memory);
+        self.io.submit(memory, registers, &command);
+        Ok(())
+    }
+
+    /// Takes what has ended of what was begun: how many are still under way.
+    pub fn ended(&mut self) -> u16 {
+        while self.in_flight > 0 && self.io.poll(&self.memory, &mut self.registers).is_some() {
+            self.in_flight -= 1;
+        }
+        self.in_flight
+    }
+
+    fn command(
+        &self,
+        opcode: Opcode,
+        block: u64,
+        blocks: u32,
+        bus: BusAddr,
+    ) -> Result<Command, NvmeError> {
         let range = NvmeError::Range { block, blocks, bus };
         let end = block.checked_add(blocks.into()).ok_or(range)?;
         if blocks == 0 || end > self.identity.blocks || !bus.is_aligned(2) {
@@ -227,7 +183,7 @@ impl<R: RegisterAccess, M: DmaMemory> Controller<R, M> {
             1 => BusAddr::new(last_page << 12),
             _ => return Err(range),
         };
-        self.run_io(&Command::transfer(opcode, 1, block, blocks, [bus, second]))
+        Ok(Command::transfer(opcode, 1, block, blocks, [bus, second]))
     }
 
     /// Makes what was written durable.
@@ -324,6 +280,47 @@ impl<R: RegisterAccess, M: DmaMemory> Controller<R, M> {
         let (registers, memory) = (&mut self.registers, &mut self.memory);
         run(&mut self.io, memory, registers, self.signal, command)
     }
+}
+
+/// Lets a controller that is off use these admin queues.
+fn enable<R: RegisterAccess>(
+    registers: &mut R,
+    [submission, completion]: [BusAddr; 2],
+    patience: u32,
+) -> Result<(), NvmeError> {
+    let size = u32::from(DEPTH - 1);
+    registers.write32(ADMIN_QUEUES, size << 16 | size);
+    registers.write64(ADMIN_SUBMISSION, submission.get());
+    registers.write64(ADMIN_COMPLETION, completion.get());
+    registers.write32(CONFIGURATION, CONFIGURED | ENABLE);
+    wait(registers, "ready", patience, |status| {
+        status & (READY | FATAL) != 0
+    })
+}
+
+/// Makes a controller that was reset fetch a command by way of `queues`, as one
+/// would that does not know that its owner has gone, and turns it off again.
+/// Whether it was refused: it reports that as fatal.
+///
+/// # Errors
+/// What the controller says, or that it did not even try.
+pub fn is_refused<R: RegisterAccess>(
+    registers: &mut R,
+    queues: [BusAddr; 2],
+) -> Result<bool, NvmeError> {
+    enable(registers, queues, COMMAND_MS)?;
+    registers.write32(ADMIN_DOORBELL, 1);
+    let mut is_fatal = false;
+    for _ in 0..REFUSAL_MS / POLL_MS {
+        is_fatal = registers.read32(STATUS) & FATAL != 0;
+        if is_fatal {
+            break;
+        }
+        registers.pause(POLL_MS);
+    }
+    registers.write32(CONFIGURATION, 0);
+    wait(registers, "reset", COMMAND_MS, |status| status & READY == 0)?;
+    Ok(is_fatal)
 }
 
 fn check(capabilities: u64) -> Result<(), NvmeError> {

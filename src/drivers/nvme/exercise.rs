@@ -2,7 +2,8 @@
 //! untouched whatever the drive says.
 
 use super::command::Opcode;
-use super::controller::{Controller, NvmeError};
+use super::controller::Controller;
+use super::error::NvmeError;
 use super::queue::PAGE;
 use crate::addr::BusAddr;
 use crate::drivers::{DmaMemory, RegisterAccess};

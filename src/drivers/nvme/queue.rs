@@ -1,7 +1,7 @@
 //! A submission queue with its completion queue, one page each.
 
 use super::command::{COMPLETION, Command, Completion, SUBMISSION};
-use super::controller::NvmeError;
+use super::error::NvmeError;
 use crate::addr::BusAddr;
 use crate::drivers::{DmaMemory, RegisterAccess};
 

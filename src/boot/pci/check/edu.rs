@@ -52,10 +52,7 @@ pub fn find() -> Result<(Vec<Device>, usize), String> {
 impl Device {
     fn new(found: &Candidate) -> Result<Self, String> {
         let name = found.id.to_string();
-        // SAFETY: the plan gives these addresses to this function alone, and the
-        // function to nobody but this test.
-        let registers = unsafe { Bar::new(found.registers, found.bytes, Order::Big) };
-        let edu = Edu::new(registers).map_err(|error| format!("{name}: {error}"))?;
+        let edu = Edu::new(found.bar(Order::Big)).map_err(|error| format!("{name}: {error}"))?;
         Ok(Self {
             name,
             pe: found.pe,

@@ -1,7 +1,7 @@
 //! Self-test of PHBs and of the devices below them.
 
 pub mod candidates;
-mod edu;
+pub mod edu;
 pub mod flush;
 pub mod freeze;
 mod kind;
@@ -14,6 +14,10 @@ pub mod unplug;
 
 use alloc::string::String;
 
-fn expect(holds: bool, what: &str) -> Result<(), String> {
+/// An error with this text, unless it holds.
+///
+/// # Errors
+/// That.
+pub fn expect(holds: bool, what: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what.into()) }
 }

@@ -34,9 +34,10 @@ const _: () = assert!((QUEUES + DATA + 1) << PAGE_SHIFT <= 1 << MEMORY_SHIFT);
 
 /// A drive in a group that can be given a window.
 #[derive(Clone, Copy)]
-struct Drive(Candidate);
+pub struct Drive(pub Candidate);
 
-fn drives() -> Vec<Drive> {
+/// All drives that are nobody's.
+pub fn drives() -> Vec<Drive> {
     candidates::functions(|function| function.class.get() == NVME)
         .filter(|found| found.resets)
         .map(Drive)
@@ -175,10 +176,7 @@ impl Drive {
         let queues = map(0, QUEUES)?;
         let mut data = map(QUEUES, DATA)?;
         let mut other = map(QUEUES + DATA, 1)?;
-        // SAFETY: the plan gave the drive these registers, and nobody else drives
-        // it; its DMA is bounded by its window.
-        let bar = unsafe { Bar::new(self.0.registers, self.0.bytes, Order::Little) };
-        let mut bar = bar.awake();
+        let mut bar = self.0.bar(Order::Little).awake();
         if let Some(connection) = connection {
             bar = bar.with_interrupts(connection.desk().count());
         }

@@ -6,7 +6,7 @@ use super::edu::is_edu;
 use super::small::{PAGE_SHIFT, wanted};
 use crate::boot::interrupts;
 use crate::boot::interrupts::device::Driver;
-use crate::boot::pci::device::{Bar, Order};
+use crate::boot::pci::device::Order;
 use crate::boot::pci::msi::{Connection, Place, Way};
 use crate::boot::rig::Rig;
 use crate::drivers::edu::{Edu, EduError};
@@ -87,10 +87,10 @@ impl Device {
 
     fn signal(&self, way: Way) -> Result<(), String> {
         let connection = self.place().connect(way)?;
-        // SAFETY: the plan gives these addresses to this function alone, and the
-        // function to nobody but this test.
-        let bar = unsafe { Bar::new(self.0.registers, self.0.bytes, Order::Big) };
-        let bar = bar.with_interrupts(connection.desk().count());
+        let bar = self
+            .0
+            .bar(Order::Big)
+            .with_interrupts(connection.desk().count());
         let mut edu = match Edu::new(bar) {
             Ok(edu) => edu,
             Err(error) => {
