@@ -58,8 +58,8 @@ pub enum Command {
 /// What `run` can boot beside the plain image.
 #[derive(Debug, Subcommand)]
 pub enum RunTarget {
-    /// Debian's ppc64el kernel in two partitions (not there yet)
-    Linux,
+    /// Debian's ppc64el kernel in two partitions, each with a shell
+    Linux(Box<RunOptions>),
 }
 
 /// Options of `run`.

@@ -25,7 +25,7 @@ mod workspace;
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Parser;
 
 use cli::{Command, RunTarget};
@@ -56,11 +56,9 @@ fn dispatch(cli: cli::Cli) -> Result<ExitCode> {
             image::command(&workspace)
         }
         Command::Run {
-            target: Some(RunTarget::Linux),
+            target: Some(RunTarget::Linux(options)),
             ..
-        } => {
-            bail!("`cargo xtask run linux` is not there yet: partitions that run Linux come later")
-        }
+        } => run::linux(&workspace, &options.absolute()),
         Command::Run {
             target: None,
             options,

@@ -33,6 +33,9 @@ const FILES: [(&str, &str); 4] = [
     ("usr/lib/powerpc64le-linux-gnu/ld64.so.2", "lib64/ld64.so.2"),
 ];
 
+/// Where all of it lies.
+const FOLDER: &str = "target/kexec";
+
 const INIT: &str = include_str!("init.sh");
 
 /// The same for a Linux in a partition.
@@ -52,7 +55,7 @@ pub struct Linux {
 /// # Errors
 /// The packages cannot be had here: the text says why.
 pub fn make(workspace: &Workspace) -> Result<Linux> {
-    let folder = Path::new("target/kexec");
+    let folder = Path::new(FOLDER);
     let root = folder.join("root");
     let kernel = folder.join("vmlinux");
     // The kernel comes last: where it is, the rest is.
@@ -92,7 +95,29 @@ pub fn partition(linux: &Linux, arguments: &str) -> Result<PathBuf> {
     // Tests run side by side and share the file.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let folder = Path::new("target/kexec");
+    let folder = Path::new(FOLDER);
+    let mut archive = Archive::default();
+    archive.file("kernel", 0o644, &read(&linux.kernel)?)?;
+    archive.file("initrd", 0o644, &partition_archive()?)?;
+    archive.file("bootargs", 0o644, arguments.as_bytes())?;
+    let words: Vec<&str> = arguments.split_whitespace().collect();
+    let name = words.last().map_or("plain", |word| word);
+    let path = folder.join(format!("partition-{name}.cpio"));
+    image::write_if_changed(&path, &archive.finish()?)?;
+    Ok(path)
+}
+
+/// Writes the initrd of busybox alone that a Linux in a partition starts with.
+///
+/// # Errors
+/// A file cannot be read or written.
+pub fn partition_initrd() -> Result<PathBuf> {
+    let path = Path::new(FOLDER).join("partition-initrd.cpio");
+    image::write_if_changed(&path, &partition_archive()?)?;
+    Ok(path)
+}
+
+fn partition_archive() -> Result<Vec<u8>> {
     let mut initrd = Archive::default();
     for name in ["bin", "proc", "sys", "dev"] {
         initrd.directory(name)?;
@@ -100,17 +125,13 @@ pub fn partition(linux: &Linux, arguments: &str) -> Result<PathBuf> {
     initrd.character_device("dev/console", 5, 1)?;
     initrd.character_device("dev/null", 1, 3)?;
     let (from, to) = FILES[0];
-    initrd.file(to, 0o755, &read(&folder.join("root").join(from))?)?;
+    initrd.file(
+        to,
+        0o755,
+        &read(&Path::new(FOLDER).join("root").join(from))?,
+    )?;
     initrd.file("init", 0o755, PARTITION_INIT.as_bytes())?;
-    let mut archive = Archive::default();
-    archive.file("kernel", 0o644, &read(&linux.kernel)?)?;
-    archive.file("initrd", 0o644, &initrd.finish()?)?;
-    archive.file("bootargs", 0o644, arguments.as_bytes())?;
-    let words: Vec<&str> = arguments.split_whitespace().collect();
-    let name = words.last().map_or("plain", |word| word);
-    let path = folder.join(format!("partition-{name}.cpio"));
-    image::write_if_changed(&path, &archive.finish()?)?;
-    Ok(path)
+    initrd.finish()
 }
 
 /// Fetches from the first suite of which the mirror is whole.

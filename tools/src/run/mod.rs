@@ -1,6 +1,7 @@
 //! `cargo xtask run`: one machine with its console on the terminal.
 
 mod devices;
+pub mod linux;
 
 use std::io::{Read, Write, stdin, stdout};
 use std::net::{Ipv4Addr, TcpListener};
@@ -48,6 +49,19 @@ pub fn command(workspace: &Workspace, options: &RunOptions) -> Result<ExitCode> 
     eprintln!("{}:\n{}", setting.board.about, setting.typed());
     eprintln!("(Ctrl-C ends the machine)");
     console(workspace, &setting, options)
+}
+
+/// The same with Linux in two partitions.
+pub fn linux(workspace: &Workspace, options: &RunOptions) -> Result<ExitCode> {
+    setup::ensure(
+        workspace,
+        &setup::Wanted::everything(options.qemu.as_deref()),
+    )?;
+    // The initrd of the kexec tests, which is made along with it, holds the image.
+    image::make(workspace)?;
+    let options = linux::prepare(workspace, options)?;
+    eprintln!("{}", linux::HINTS);
+    command(workspace, &options)
 }
 
 fn setting(workspace: &Workspace, options: &RunOptions, board: Board) -> Result<Setting> {

@@ -12,7 +12,7 @@ use crate::emulator::qemu::Setting;
 use crate::kexec::{self, Linux};
 use crate::trampoline::{self, Change, Entry, Trampoline};
 use crate::workspace::Workspace;
-use crate::{image, pnor};
+use crate::{image, pnor, run};
 
 /// Files that tests name.
 pub struct Artefacts {
@@ -64,7 +64,9 @@ impl Artefacts {
             None
         };
         let linux = if any(&|case| {
-            case.settings.kernel == Some(Kernel::Linux) || linux_partition(case).is_some()
+            case.settings.kernel == Some(Kernel::Linux)
+                || linux_partition(case).is_some()
+                || wants_linux(case)
         }) {
             kexec::make(workspace).map_err(|error| format!("{error:#}"))
         } else {
@@ -115,8 +117,20 @@ impl Artefacts {
     }
 
     /// An initrd with a manifest, if `words` ask for one: see [`bundled::make`].
-    pub fn bundled(&self, words: &str, folder: &Path) -> Result<Option<PathBuf>> {
-        bundled::make(words, self.probe.as_deref(), folder)
+    /// Its manifest may name `probe`, and `vmlinux` and `initrd` for Linux; the
+    /// inner error says why that is not to be had.
+    pub fn bundled(&self, words: &str, folder: &Path) -> Result<Result<Option<PathBuf>, String>> {
+        let mut files = Vec::new();
+        if bundled::needs_linux(words) {
+            match &self.linux {
+                Ok(linux) => files = run::linux::files(linux)?,
+                Err(why) => return Ok(Err(why.clone())),
+            }
+        }
+        if let Some(probe) = &self.probe {
+            files.push(format!("probe={}", probe.display()));
+        }
+        bundled::make(words, &files, folder).map(Ok)
     }
 
     /// A copy of the flash image for one machine, which may write to it.
@@ -129,6 +143,11 @@ impl Artefacts {
         pnor::copy(from, &to, flash_bytes)?;
         Ok(to)
     }
+}
+
+/// Whether the case's manifest names Debian's kernel.
+fn wants_linux(case: &Case) -> bool {
+    bundled::needs_linux(case.settings.initrd.as_deref().unwrap_or_default())
 }
 
 /// The kernel's arguments, if the case wants Linux as a partition: `linux` or

@@ -12,37 +12,44 @@ const MAGIC: [u8; 4] = 0xd00d_feed_u32.to_be_bytes();
 
 /// Whether an initrd of this name is one with the probe in it.
 pub fn needs_probe(initrd: &str) -> bool {
-    initrd.starts_with("bundle ")
+    source(initrd).is_some()
+}
+
+/// Whether an initrd of this name is one with Debian's kernel in it.
+pub fn needs_linux(initrd: &str) -> bool {
+    source(initrd).is_some_and(|path| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.contains("\"vmlinux\"")
+    })
+}
+
+/// The manifest of `bundle FILE.dts ...`.
+fn source(initrd: &str) -> Option<&str> {
+    initrd.strip_prefix("bundle ")?.split(' ').next()
 }
 
 /// The initrd that `words` ask for, in `folder`; `None` if they do not ask for
 /// one of these:
-/// `bundle FILE.dts`, with the probe under the name `probe`, and behind that
+/// `bundle FILE.dts`, with the files that `files` place, and behind that
 /// `cut=BYTES` (that many are left) or `damaged` (the manifest's magic number);
 /// `partitions N`, of 2 MiB each.
 ///
 /// # Errors
 /// dtc refuses the source, or words that mean nothing.
-pub fn make(words: &str, probe: Option<&Path>, folder: &Path) -> Result<Option<PathBuf>> {
+pub fn make(words: &str, files: &[String], folder: &Path) -> Result<Option<PathBuf>> {
     let output = folder.join("bundle.cpio");
     let mut words = words.split(' ');
     let (kind, what) = (words.next(), words.next());
     let (source, files) = match (kind, what) {
-        (Some("bundle"), Some(source)) => {
-            let probe = probe.context("the probe was not built")?;
-            (
-                PathBuf::from(source),
-                vec![format!("probe={}", probe.display())],
-            )
-        }
+        (Some("bundle"), Some(source)) => (PathBuf::from(source), files),
         (Some("partitions"), Some(count)) => {
             let path = folder.join("manifest.dts");
             image::write_if_changed(&path, many(count.parse()?).as_bytes())?;
-            (path, Vec::new())
+            (path, &[][..])
         }
         _ => return Ok(None),
     };
-    bundle::make(&source, &output, &files, &folder.join("manifest.dtb"))?;
+    bundle::make(&source, &output, files, &folder.join("manifest.dtb"))?;
     let mut bytes = image::read(&output)?;
     for word in words {
         if let Some(left) = word.strip_prefix("cut=") {

@@ -216,8 +216,9 @@ fn setting(
         }
         Some("probe") => Some(artefacts.probe()?),
         Some(words) => match artefacts.bundled(words, folder)? {
-            Some(path) => Some(path),
-            None => Some(PathBuf::from(words)),
+            Ok(Some(path)) => Some(path),
+            Ok(None) => Some(PathBuf::from(words)),
+            Err(why) => return Ok(Err(why)),
         },
         None => None,
     };
