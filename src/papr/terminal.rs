@@ -13,9 +13,20 @@ const INPUT: usize = 256;
 /// Lines kept for the report of a partition's end.
 pub const LAST_LINES: usize = 8;
 
+/// Where a terminal is in a control sequence (ECMA-48, 5.4), which is left out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sequence {
+    No,
+    /// Behind an escape.
+    Escape,
+    /// Behind an escape and an opening bracket: parameters, then a last byte.
+    Parameters,
+}
+
 /// The terminal.
 pub struct Terminal {
     line: ArrayString<LINE>,
+    sequence: Sequence,
     input: VecDeque<u8>,
     last: VecDeque<ArrayString<LINE>>,
 }
@@ -25,6 +36,7 @@ impl Default for Terminal {
         // Both reserve what they ever take: no allocation in a call.
         Self {
             line: ArrayString::new(),
+            sequence: Sequence::No,
             input: VecDeque::with_capacity(INPUT),
             last: VecDeque::with_capacity(LAST_LINES),
         }
@@ -33,10 +45,14 @@ impl Default for Terminal {
 
 impl Terminal {
     /// Takes what a partition prints; each line that is complete goes to `say`,
-    /// without its end. Bytes that are not printable ASCII come as a full stop:
-    /// a partition cannot steer the console.
+    /// without its end. Control sequences (colours, mostly) are left out, and other
+    /// bytes that are not printable ASCII come as a full stop: a partition cannot
+    /// steer the console.
     pub fn print(&mut self, bytes: &[u8], mut say: impl FnMut(&str)) {
         for &byte in bytes {
+            if self.is_of_a_sequence(byte) {
+                continue;
+            }
             match byte {
                 b'\n' => self.end_line(&mut say),
                 b'\r' | 0 => {}
@@ -44,7 +60,6 @@ impl Terminal {
                     let shown = match byte {
                         b'\t' => ' ',
                         0x20..=0x7e => char::from(byte),
-                        // Colours are all that kernels and shells send.
                         _ => '.',
                     };
                     if self.line.try_push(shown).is_err() {
@@ -54,6 +69,20 @@ impl Terminal {
                 }
             }
         }
+    }
+
+    /// A line's end ends a sequence too: one that is never finished hides no more.
+    fn is_of_a_sequence(&mut self, byte: u8) -> bool {
+        use Sequence::{Escape, No, Parameters};
+        let (next, is) = match (self.sequence, byte) {
+            (_, 0x1b) => (Escape, true),
+            (Escape, b'[') => (Parameters, true),
+            (Escape, 0x20..=0x7e) | (Parameters, 0x40..=0x7e) => (No, true),
+            (Parameters, 0x20..=0x3f) => (Parameters, true),
+            _ => (No, false),
+        };
+        self.sequence = next;
+        is
     }
 
     fn end_line(&mut self, say: &mut impl FnMut(&str)) {

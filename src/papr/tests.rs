@@ -314,15 +314,20 @@ fn lines_are_kept_whole_and_clean() {
     let mut lines = Vec::new();
     terminal.print(b"one\r\ntw", |line| lines.push(line.to_owned()));
     assert_eq!(terminal.unfinished(), "tw");
-    terminal.print(b"o\x1b[2J\xff\n", |line| lines.push(line.to_owned()));
+    terminal.print(b"o\x1b[1;3", |line| lines.push(line.to_owned()));
+    terminal.print(b"1mred\x1b[m\xff\n", |line| lines.push(line.to_owned()));
+    // One that does not end hides its own line only, and a lone escape a byte.
+    terminal.print(b"\x1b[99\nx\x1b\x1b7y\n", |line| {
+        lines.push(line.to_owned())
+    });
     terminal.print(&[b'x'; 450], |line| lines.push(line.to_owned()));
     terminal.print(b"\n", |line| lines.push(line.to_owned()));
-    assert_eq!(lines[..2], ["one", "two.[2J."]);
+    assert_eq!(lines[..4], ["one", "twored.", "", "xy"]);
     assert_eq!(
-        lines[2..].iter().map(String::len).collect::<Vec<_>>(),
+        lines[4..].iter().map(String::len).collect::<Vec<_>>(),
         [200, 200, 50]
     );
-    assert_eq!(terminal.last_lines().count(), 5);
+    assert_eq!(terminal.last_lines().count(), 7);
     let taken = (0..1000).filter(|_| terminal.type_byte(b'a')).count();
     assert_eq!(taken, 256);
 }

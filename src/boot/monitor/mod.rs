@@ -83,7 +83,10 @@ fn typed(editor: &mut LineEditor, byte: u8) {
         Typed::Line(line) => {
             println!();
             execute(&line);
-            print!("{PROMPT}");
+            // A partition's console has no prompt of ours.
+            if !guests::is_attached() {
+                print!("{PROMPT}");
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The machine behind a partition's calls.
 
-use super::{Activity, Partition, Slot, kick};
+use super::{Activity, Partition, Slot, console, kick};
 use crate::addr::GuestAddr;
 use crate::boot::pci::platform::Platform;
 use crate::cpu::guest::{Vcpu, lpcr};
@@ -57,7 +57,7 @@ impl papr::Host for Caller<'_> {
     }
 
     fn put_terminal(&mut self, bytes: &[u8]) -> bool {
-        self.partition.say(bytes);
+        console::say(self.partition, bytes);
         true
     }
 

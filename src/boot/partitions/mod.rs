@@ -8,6 +8,7 @@
 //! serves the console too, is shared by what is left.
 
 pub mod check;
+mod console;
 mod control;
 mod host;
 mod load;
@@ -16,6 +17,7 @@ mod memory;
 mod roster;
 mod run;
 
+pub use console::{console, is_attached, take_typed};
 pub use control::{destroy, end_all, pause, restart, resume, start, start_file, stop, tend};
 pub use manifest::define_all;
 pub use roster::{Assigned, Defined, all, attach, detach, find, group_text, owner_of, owner_of_pe};
@@ -34,7 +36,6 @@ use crate::partition::domain::{CloseError, DeviceError};
 use crate::partition::life::{LifeError, State, Verb};
 use crate::partition::memory::MemoryError;
 use crate::pci::FunctionId;
-use crate::{print, println};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -192,32 +193,6 @@ impl Partition {
             kick(slot.thread);
         }
     }
-
-    fn say(&self, bytes: &[u8]) {
-        let attached = ATTACHED.load(Ordering::Relaxed) == self.lpid;
-        let mut terminal = self.terminal.lock();
-        if attached {
-            print!("{}", Printable(bytes));
-            terminal.print(bytes, |_| {});
-        } else {
-            terminal.print(bytes, |line| println!("[{}] {line}", self.name()));
-        }
-    }
-}
-
-/// What a partition prints, to the person who is attached to it: control
-/// sequences included, which is what being attached means.
-struct Printable<'a>(&'a [u8]);
-
-impl core::fmt::Display for Printable<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        for &byte in self.0 {
-            if byte != 0 && byte != b'\r' {
-                core::fmt::Write::write_char(f, char::from(byte & 0x7f))?;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Makes another thread look at what there is to do.
@@ -233,50 +208,6 @@ static PARTITIONS: Once<Mutex<Vec<Arc<Partition>>>> = Once::new();
 /// The partitions that were started.
 fn partitions() -> MutexGuard<'static, Vec<Arc<Partition>>> {
     PARTITIONS.call_once(Mutex::default).lock()
-}
-
-/// LPID of the partition that the keyboard belongs to; 0 for none.
-static ATTACHED: AtomicU64 = AtomicU64::new(0);
-
-/// Whether the keyboard belongs to a partition. Says so when it does no more,
-/// because the partition has ended.
-pub fn is_attached() -> bool {
-    let lpid = ATTACHED.load(Ordering::Relaxed);
-    if lpid == 0 {
-        return false;
-    }
-    let runs = partitions().iter().any(|run| run.lpid == lpid);
-    if !runs {
-        ATTACHED.store(0, Ordering::Relaxed);
-        println!("\nThe partition has ended; this is the prompt again.");
-    }
-    runs
-}
-
-/// Leaves a partition's console: Ctrl-].
-const ESCAPE: u8 = 0x1d;
-
-/// Gives a byte that was typed to the partition that the keyboard belongs to;
-/// `false` if it belongs to none.
-pub fn take_typed(byte: u8) -> bool {
-    let lpid = ATTACHED.load(Ordering::Relaxed);
-    if lpid == 0 {
-        return false;
-    }
-    if byte == ESCAPE {
-        ATTACHED.store(0, Ordering::Relaxed);
-        println!();
-        return true;
-    }
-    let all = partitions();
-    match all.iter().find(|partition| partition.lpid == lpid) {
-        Some(partition) => partition.terminal.lock().type_byte(byte),
-        None => {
-            ATTACHED.store(0, Ordering::Relaxed);
-            return false;
-        }
-    };
-    true
 }
 
 /// PTCR's value, for threads that come to run a vCPU.
@@ -317,19 +248,4 @@ pub fn seen(defined: &Defined) -> Option<Seen> {
 pub fn names() -> Vec<String> {
     let all = roster::all();
     all.iter().map(|defined| defined.name().into()).collect()
-}
-
-/// `console NAME`.
-pub fn console(name: &str) {
-    let found = partitions()
-        .iter()
-        .find(|run| run.name() == name)
-        .map(Arc::clone);
-    let Some(run) = found else {
-        println!("{name}: no such partition runs. Type partitions for those that do.");
-        return;
-    };
-    println!("Console of {name}. Ctrl-] comes back to the prompt.");
-    print!("{}", run.terminal.lock().unfinished());
-    ATTACHED.store(run.lpid, Ordering::Relaxed);
 }
