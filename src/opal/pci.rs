@@ -345,6 +345,17 @@ impl<R: RawOpal, W: Waiter> Opal<R, W> {
         self.pci(Token::PciPoll, &[slot.0]).map(wait)
     }
 
+    /// Sets up in a function, after its reset, what firmware sets up at the
+    /// start: error reporting, masks and severities of AER, ECRC, payload size,
+    /// time-outs of completions (skiboot hw/phb4.c, phb4_device_init). A function
+    /// that firmware did not find, as a virtual one, is a bad parameter.
+    pub fn pci_reinit(&self, phb: u64, bdfn: u16) -> Result<(), OpalError> {
+        /// OPAL_REINIT_PCI_DEV
+        const DEVICE: u64 = 1000;
+        self.pci(Token::PciReinit, &[phb, DEVICE, bdfn.into()])
+            .map(drop)
+    }
+
     /// The next error of a PHB.
     pub fn next_error(&self, phb: u64) -> Result<NextError, OpalError> {
         let (mut pe, mut kind, mut severity) = (0u64, 0u16, 0u16);

@@ -75,6 +75,8 @@ tokens! {
     PciMapPeDmaWindow = 44,
     /// Resets a part of a PHB.
     PciReset = 49,
+    /// Sets a function up as at the start, after its reset.
+    PciReinit = 53,
     /// The next error of a PHB that waits to be served.
     PciNextError = 60,
     /// Waits for a reset.

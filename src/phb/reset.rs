@@ -166,7 +166,7 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> Phb<'_, H, F, W> {
         let slot = SlotId::below(self.setup().id, bridge.bdfn.rid());
         match self.slot(slot, ResetScope::Hot, SLOT_LIMIT_MS) {
             Ok(()) => {}
-            Err(PhbFault::Opal(error)) if has_no_slot(&error) => {
+            Err(PhbFault::Opal(error)) if is_not_known(&error) => {
                 self.secondary(bridge).map_err(StepError::Config)?;
             }
             Err(error) => return Err(StepError::Phb(error)),
@@ -251,7 +251,8 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> Phb<'_, H, F, W> {
         Ok(saved)
     }
 
-    /// Waits until all answer, quiets them, and writes back what was saved.
+    /// Waits until all answer, quiets them, lets firmware set them up, and writes
+    /// back what was saved.
     fn come_back(&self, functions: &[&Function], saved: &[Saved]) -> Result<(), StepError> {
         let mut config = Config::known(self);
         for it in functions {
@@ -259,6 +260,7 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> Phb<'_, H, F, W> {
             // below them is looked for.
             self.ready(it.id)?;
             self.command(it.id, Command::NO_PIN)?;
+            self.set_up_again(it.id)?;
             for saved in saved.iter().filter(|saved| saved.function == it.id) {
                 match saved.value {
                     Value::Two(value) => config.write16(it.id, saved.offset, value),
@@ -268,6 +270,17 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> Phb<'_, H, F, W> {
             }
         }
         Ok(())
+    }
+
+    /// What firmware sets up in each function that it found, and a reset loses.
+    fn set_up_again(&self, function: FunctionId) -> Result<(), StepError> {
+        let rid = function.bdfn.rid();
+        match self.call(|opal, phb| opal.pci_reinit(phb, rid)) {
+            // A function that firmware did not find, or a kind of PHB for which it
+            // does not do that: nothing of it was set up.
+            Err(error) if !is_not_known(&error) => Err(StepError::Phb(error.into())),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn ready(&self, function: FunctionId) -> Result<(), StepError> {
@@ -292,11 +305,13 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> Phb<'_, H, F, W> {
     }
 }
 
-fn has_no_slot(error: &OpalError) -> bool {
-    matches!(
-        error.status(),
-        Some(OpalStatus::Parameter | OpalStatus::Unsupported)
-    )
+/// Whether firmware does not know what was named, or cannot do it.
+fn is_not_known(error: &OpalError) -> bool {
+    matches!(error, OpalError::Absent { .. })
+        || matches!(
+            error.status(),
+            Some(OpalStatus::Parameter | OpalStatus::Unsupported)
+        )
 }
 
 /// The physical functions that a reset reaches, bridges before what is below.
