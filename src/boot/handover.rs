@@ -1,66 +1,61 @@
-//! Devices that an earlier system may have left running.
+//! Devices that an earlier system may have left running, and what is left to the
+//! next one.
 
 use super::runtime::OPAL;
 use crate::machine::Phb;
 use crate::opal::pci::Freeze;
-use crate::pci::registers::{capability, sriov};
-use crate::{debug, warning};
+use crate::opal::{OpalError, OpalStatus};
+use crate::pci::quiesce::quiesce as quiesce_below;
+use crate::pci::{ConfigAccess, ConfigError, FunctionId, PhbId};
+use crate::{cpu, debug, warning};
 
-/// Config space: command register, its bus-master bit, header type, bus numbers.
-const COMMAND: u16 = 0x04;
-const BUS_MASTER: u32 = 1 << 2;
-const HEADER: u16 = 0x0c;
-const BUSES: u16 = 0x18;
-
-/// Extended capabilities start here; there are at most so many.
-const EXTENDED: u16 = 0x100;
-const MAX_EXTENDED: u32 = 960;
-
-/// Where the list of capabilities starts, and the most that there can be.
-const LIST: u16 = 0x34;
-const MAX_LISTED: u32 = 48;
-
-/// Deepest nesting of bridges that is followed.
-const MAX_DEPTH: u32 = 16;
-
-/// Turns bus mastering off on every function below a PHB that answers, bridges
-/// last, by the bus numbers that are set: for a PHB that cannot be taken, and
-/// before the machine goes to other hands. DMA that survives a kexec would
-/// freeze the reserved PE as soon as the IODA tables are reset.
+/// Turns bus mastering off on every function below a PHB that answers: see
+/// [`crate::pci::quiesce`].
 pub fn quiesce(phb: &Phb) {
-    let mut scan = Scan {
-        phb,
-        seen: 0,
-        masters: 0,
-        failed: 0,
-    };
-    scan.bus(phb.buses.0, 0);
+    let mut access = Untaken { phb };
+    // The number names functions to this access only, which has its own.
+    let id = PhbId::new(phb.id as u16);
+    let done = quiesce_below(&mut access, id, phb.buses.0, 4096);
     debug!(
         "{}: {} functions, bus mastering was on at {}",
         phb.name(),
-        scan.seen,
-        scan.masters
+        done.seen,
+        done.masters
     );
-    if scan.failed > 0 {
+    if done.failed > 0 {
         warning!(
             "{}: bus mastering stayed on at {} functions",
             phb.name(),
-            scan.failed
+            done.failed
         );
     }
 }
 
-struct Scan<'a> {
+/// Configuration space below a PHB that nobody has taken, or that is given up.
+struct Untaken<'a> {
     phb: &'a Phb,
-    seen: u32,
-    masters: u32,
-    failed: u32,
 }
 
-impl Scan<'_> {
-    fn read(&self, bdfn: u16, offset: u16) -> Option<u32> {
-        let value = OPAL.config_read32(self.phb.id, bdfn, offset).ok();
-        if value.is_none_or(|value| value == !0) {
+impl Untaken<'_> {
+    fn done<T>(
+        &self,
+        function: FunctionId,
+        offset: u16,
+        result: Result<T, OpalError>,
+    ) -> Result<T, ConfigError> {
+        result.map_err(|error| {
+            self.end_freeze();
+            ConfigError::Refused {
+                function,
+                offset,
+                status: error.status().map_or(-7, OpalStatus::code),
+            }
+        })
+    }
+
+    /// All ones may be an answer, or what is not there.
+    fn read<T: PartialEq>(&self, value: T, ones: T) -> T {
+        if value == ones {
             self.end_freeze();
         }
         value
@@ -68,7 +63,7 @@ impl Scan<'_> {
 
     /// A read of what is not there freezes the PE that its RID belongs to: all
     /// reads after it would look like holes too (skiboot core/pci.c,
-    /// pci_check_clear_freeze). Nothing has been given a PE of its own yet.
+    /// pci_check_clear_freeze). What has no PE of its own is in the reserved one.
     fn end_freeze(&self) {
         let Some(reserved) = self.phb.reserved else {
             return;
@@ -84,122 +79,53 @@ impl Scan<'_> {
             );
         }
     }
+}
 
-    fn bus(&mut self, bus: u8, depth: u32) {
-        // The root complex and a PCIe link have one device; behind a bridge to
-        // PCI, or inside a switch, there may be 32.
-        for device in 0..32u16 {
-            let first = u16::from(bus) << 8 | device << 3;
-            let Some(id) = self.read(first, 0).filter(|&id| id != !0) else {
-                continue;
-            };
-            let header = self.read(first, HEADER).unwrap_or(0);
-            let functions = if header >> 16 & 0x80 != 0 { 8 } else { 1 };
-            debug!(
-                "{}: {:02x}:{:02x} is {:04x}:{:04x}",
-                self.phb.name(),
-                bus,
-                device,
-                id & 0xffff,
-                id >> 16
-            );
-            for function in 0..functions {
-                self.function(first | function, bus, depth);
-            }
-            if depth == 0 && device == 0 && header >> 16 & 0x7f == 1 {
-                // A root port is alone on its bus: 31 reads saved.
-                break;
-            }
-        }
+impl ConfigAccess for Untaken<'_> {
+    fn read8(&mut self, function: FunctionId, offset: u16) -> Result<u8, ConfigError> {
+        let result = OPAL.config_read8(self.phb.id, function.bdfn.rid(), offset);
+        let value = self.done(function, offset, result)?;
+        Ok(self.read(value, u8::MAX))
     }
 
-    fn is_express(&self, bdfn: u16) -> bool {
-        let mut at = self.read(bdfn, LIST).unwrap_or(0) as u16 & 0xfc;
-        for _ in 0..MAX_LISTED {
-            if at < 0x40 {
-                break;
-            }
-            let word = self.read(bdfn, at).unwrap_or(0);
-            if word as u8 == capability::EXPRESS {
-                return true;
-            }
-            at = (word >> 8) as u16 & 0xfc;
-        }
-        false
+    fn read16(&mut self, function: FunctionId, offset: u16) -> Result<u16, ConfigError> {
+        let result = OPAL.config_read16(self.phb.id, function.bdfn.rid(), offset);
+        let value = self.done(function, offset, result)?;
+        Ok(self.read(value, u16::MAX))
     }
 
-    /// Virtual functions master the bus whatever the command register of their
-    /// physical one says.
-    fn virtuals_off(&mut self, bdfn: u16) {
-        // Only PCI Express has configuration space there: others would freeze
-        // their PE.
-        if !self.is_express(bdfn) {
-            return;
-        }
-        let mut at = EXTENDED;
-        for _ in 0..MAX_EXTENDED {
-            // POWER8's emulator has no configuration space there.
-            let Some(header) = self
-                .read(bdfn, at)
-                .filter(|it| !matches!(it, 0 | 0xffff_ffff))
-            else {
-                return;
-            };
-            if header as u16 == capability::SRIOV {
-                break;
-            }
-            at = (header >> 20) as u16 & 0xffc;
-            if at < EXTENDED {
-                return;
-            }
-        }
-        let is_it = self
-            .read(bdfn, at)
-            .is_some_and(|it| it as u16 == capability::SRIOV);
-        let at = at + sriov::CONTROL;
-        let on = u32::from(sriov::VF_ENABLE | sriov::VF_MEMORY);
-        let Some(control) = self.read(bdfn, at).filter(|it| is_it && it & on != 0) else {
-            return;
-        };
-        self.masters += 1;
-        let off = (control & !on) as u16;
-        let written = OPAL.config_write16(self.phb.id, bdfn, at, off).is_ok();
-        let still = self.read(bdfn, at).is_none_or(|now| now & on != 0);
-        if !written || still {
-            self.failed += 1;
-        }
+    fn read32(&mut self, function: FunctionId, offset: u16) -> Result<u32, ConfigError> {
+        let result = OPAL.config_read32(self.phb.id, function.bdfn.rid(), offset);
+        let value = self.done(function, offset, result)?;
+        Ok(self.read(value, u32::MAX))
     }
 
-    fn function(&mut self, bdfn: u16, bus: u8, depth: u32) {
-        if self.read(bdfn, 0).is_none_or(|id| id == !0) {
-            return;
-        }
-        self.seen += 1;
-        let is_bridge = self
-            .read(bdfn, HEADER)
-            .is_some_and(|header| header >> 16 & 0x7f == 1);
-        if is_bridge && depth < MAX_DEPTH {
-            let buses = self.read(bdfn, BUSES).unwrap_or(0);
-            let (secondary, subordinate) = ((buses >> 8) as u8, (buses >> 16) as u8);
-            // Numbers that do not go down the tree would go round in circles.
-            if secondary > bus && subordinate >= secondary {
-                self.bus(secondary, depth + 1);
-            }
-        }
-        self.virtuals_off(bdfn);
-        let command = self.read(bdfn, COMMAND).unwrap_or(0);
-        if command & BUS_MASTER == 0 {
-            return;
-        }
-        self.masters += 1;
-        let off = (command & !BUS_MASTER) as u16;
-        let written = OPAL.config_write16(self.phb.id, bdfn, COMMAND, off).is_ok();
-        // The read's completion pushes posted writes of the device ahead.
-        let still = self
-            .read(bdfn, COMMAND)
-            .is_none_or(|now| now == !0 || now & BUS_MASTER != 0);
-        if !written || still {
-            self.failed += 1;
-        }
+    fn write8(&mut self, function: FunctionId, offset: u16, value: u8) -> Result<(), ConfigError> {
+        let result = OPAL.config_write8(self.phb.id, function.bdfn.rid(), offset, value);
+        self.done(function, offset, result)
+    }
+
+    fn write16(
+        &mut self,
+        function: FunctionId,
+        offset: u16,
+        value: u16,
+    ) -> Result<(), ConfigError> {
+        let result = OPAL.config_write16(self.phb.id, function.bdfn.rid(), offset, value);
+        self.done(function, offset, result)
+    }
+
+    fn write32(
+        &mut self,
+        function: FunctionId,
+        offset: u16,
+        value: u32,
+    ) -> Result<(), ConfigError> {
+        let result = OPAL.config_write32(self.phb.id, function.bdfn.rid(), offset, value);
+        self.done(function, offset, result)
+    }
+
+    fn pause(&mut self, milliseconds: u32) {
+        cpu::wait_ms(milliseconds.into());
     }
 }

@@ -27,6 +27,7 @@ pub mod phb;
 mod plan;
 mod planner;
 pub mod problem;
+pub mod quiesce;
 pub mod registers;
 mod rid;
 mod scan;

@@ -11,10 +11,9 @@ const UPSTREAM_FORWARDING: u16 = 16;
 impl SimPci {
     /// All functions of the model that are no bridges.
     pub fn nodes_below(&self) -> Vec<NodeId> {
-        (0..self.nodes.len())
-            .map(NodeId)
-            .filter(|node| !self.is_bridge(*node))
-            .collect()
+        let mut all = self.all();
+        all.retain(|node| !self.is_bridge(*node));
+        all
     }
 
     /// Everything that a transaction of `from` can reach, or whose RID it can

@@ -69,6 +69,11 @@ impl SimPci {
         self.nodes[node.0].present = false;
     }
 
+    /// All functions, those that were taken away included.
+    pub fn all(&self) -> Vec<NodeId> {
+        (0..self.nodes.len()).map(NodeId).collect()
+    }
+
     /// The model of a function.
     pub fn model(&self, node: NodeId) -> &DeviceModel {
         &self.nodes[node.0].model
