@@ -7,6 +7,7 @@ use super::rtas::Function as Service;
 use super::tree::TreeError;
 use super::writer::Writer;
 use crate::addr::{BusAddr, HostAddr};
+use crate::pci::Bdfn;
 use alloc::vec::Vec;
 
 /// Registers of a function that the partition reaches.
@@ -43,6 +44,24 @@ pub struct Function {
     pub spaces: Vec<Space>,
 }
 
+/// What names the host bridge of a partition's group number `index`.
+pub const fn buid(index: u32) -> u64 {
+    0x0800_0000_2000_0000 | index as u64
+}
+
+/// How a partition names functions, which are given in the order of their routing
+/// ids: as the machine does if they are on one bus, as its host bridge has no more.
+/// Else they are counted; what is beyond a bus is left out.
+pub fn numbers(functions: &[Bdfn]) -> impl Iterator<Item = u32> + '_ {
+    let bus = functions.first().map_or(0, |first| first.bus());
+    let is_one = functions.iter().all(|it| it.bus() == bus);
+    let all = functions.iter().zip(0..=u8::MAX);
+    all.map(move |(it, count)| {
+        let devfn = if is_one { it.devfn() } else { count };
+        u32::from(bus) << 16 | u32::from(devfn) << 8
+    })
+}
+
 /// A host bridge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bridge {
@@ -69,6 +88,11 @@ const fn halves(value: u64) -> [u32; 2] {
 }
 
 impl Space {
+    /// Not in the PHB's 32-bit window.
+    fn is_high(&self) -> bool {
+        self.bus.get() >> 32 != 0
+    }
+
     fn kind(&self) -> u32 {
         let kind = if self.wide { MEMORY_64 } else { MEMORY_32 };
         kind | if self.prefetchable { PREFETCHABLE } else { 0 }
@@ -87,9 +111,13 @@ impl Bridge {
             tree.numbers("reg", &[self.buid, 0]);
             tree.cells("bus-range", &[bus, bus]);
             tree.cells("ibm,pci-config-space-type", &[1]);
-            // Registers are where they are: nobody moves them.
-            let ranges = self.functions.iter().flat_map(|it| &it.spaces);
-            let ranges: Vec<u32> = ranges.flat_map(range).collect();
+            let spaces = || self.functions.iter().flat_map(|it| &it.spaces);
+            let ranges = [MEMORY_64 | PREFETCHABLE, MEMORY_32];
+            let ranges = ranges.into_iter().filter_map(|kind| {
+                let is_wide = kind & MEMORY_64 == MEMORY_64;
+                range(kind, spaces().filter(|it| it.is_high() == is_wide))
+            });
+            let ranges: Vec<u32> = ranges.flatten().collect();
             tree.cells("ranges", &ranges);
             self.windows(tree);
             let mut functions = self.functions.iter();
@@ -115,11 +143,16 @@ impl Bridge {
     }
 }
 
-/// One entry of `ranges`: address on the bus, for the processor, bytes.
-fn range(space: &Space) -> [u32; 7] {
-    let ([bus, bus_low], [host, host_low]) = (halves(space.bus.get()), halves(space.host.get()));
-    let [size, size_low] = halves(space.bytes);
-    [space.kind(), bus, bus_low, host, host_low, size, size_low]
+/// One entry of `ranges`: address on the bus, for the processor, bytes. Kernels
+/// take three of them at most, so all of one kind are in one: between the group's
+/// registers nothing is mapped.
+fn range<'a>(kind: u32, spaces: impl Iterator<Item = &'a Space> + Clone) -> Option<[u32; 7]> {
+    let first = spaces.clone().min_by_key(|space| space.bus)?;
+    let ends = spaces.map(|space| space.bus.get().saturating_add(space.bytes));
+    let bytes = ends.max()?.checked_sub(first.bus.get())?;
+    let ([bus, bus_low], [host, host_low]) = (halves(first.bus.get()), halves(first.host.get()));
+    let [size, size_low] = halves(bytes);
+    Some([kind, bus, bus_low, host, host_low, size, size_low])
 }
 
 impl Function {

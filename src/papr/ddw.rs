@@ -7,28 +7,19 @@
 //! address 0, and one from 1 << 59. Which ones there are is known from the table
 //! of LIOBNs alone. Control path: it allocates, attaches and waits.
 
-use super::liobn::{FIRST, Liobns, MAX_WINDOWS};
+use super::group::{Claim, Group, TVES};
+use super::liobn::Liobns;
 use super::rtas::{BUSY, HARDWARE, PARAMETER};
 use crate::addr::BusAddr;
 use crate::dma::{
-    DetachMode, DmaError, Engine, ErrorKind, Liobn, MOST_PAGES_AT_ONCE, PES_PER_WINDOW, Quota,
-    Window, WindowConfig,
+    DetachMode, DmaError, Engine, ErrorKind, Liobn, MOST_PAGES_AT_ONCE, Quota, Window, WindowConfig,
 };
 use crate::memory::ledger::Holdings;
 use crate::partition::map::GuestMap;
-use crate::seam::sync::{AtomicU32, Ordering, relax};
-use crate::seam::{PeId, Platform, TveSelect};
+use crate::seam::{Platform, TveSelect};
 use crate::tce::shape::{DMA_BITS, MIN_LEVEL_SHIFT, TVE_BITS};
 use crate::tce::{PageShift, PageSizes, ShapeError, TableShape};
-use alloc::boxed::Box;
 use alloc::sync::Arc;
-use arrayvec::ArrayVec;
-
-/// Most windows of a group, and LIOBNs that are kept for it.
-pub const WINDOWS: u32 = 2;
-
-/// Most groups of a partition.
-pub const MAX_GROUPS: u32 = MAX_WINDOWS / WINDOWS;
 
 /// Base-2 logarithm of the default window's bytes. Its IO pages have 4K, as
 /// Linux takes it from `ibm,dma-window`.
@@ -55,138 +46,6 @@ const LOW_SHIFT: u32 = 31;
 
 /// Index bits of one level at most: tables of 64K.
 const LEVEL_BITS: u32 = 13;
-
-/// The windows of a group by TVE, in the order of their LIOBNs.
-const TVES: [TveSelect; WINDOWS as usize] = [TveSelect::Low, TveSelect::High];
-
-/// A group that a partition has, as its calls name it. Its default window belongs
-/// to whoever made the group, who attaches it before [`Group::open`] and detaches
-/// it after [`WindowCalls::close`]: the partition may do without it meanwhile.
-pub struct Group<P: Platform> {
-    buid: u64,
-    functions: Box<[u32]>,
-    pes: ArrayVec<PeId, PES_PER_WINDOW>,
-    /// Its first LIOBN.
-    first: u32,
-    default: Arc<Window<P>>,
-    /// [`FREE`], [`CLAIMED`] or [`CLOSED`].
-    state: AtomicU32,
-    /// 1 if the partition has removed the default window.
-    without: AtomicU32,
-}
-
-/// Its windows may be changed.
-const FREE: u32 = 0;
-/// A call changes them.
-const CLAIMED: u32 = 1;
-/// The partition cannot change them.
-const CLOSED: u32 = 2;
-
-/// Why a group cannot be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum GroupError {
-    /// No PE, or more than can share a window.
-    #[error("{0} PEs: a group has 1 to {PES_PER_WINDOW}")]
-    Pes(usize),
-    /// The LIOBNs are all given.
-    #[error("group {0}: a partition has at most {MAX_GROUPS}")]
-    Index(u32),
-}
-
-impl<P: Platform> Group<P> {
-    /// Group number `index` of a partition, from 0, closed. `buid` names its host
-    /// bridge to the partition; `functions` are its functions there, as
-    /// `bus << 16 | device << 11 | function << 8`.
-    ///
-    /// # Errors
-    /// Too many PEs, or too high an index.
-    pub fn new(
-        index: u32,
-        buid: u64,
-        functions: Box<[u32]>,
-        pes: &[PeId],
-        default: Arc<Window<P>>,
-    ) -> Result<Self, GroupError> {
-        if index >= MAX_GROUPS {
-            return Err(GroupError::Index(index));
-        }
-        let known = ArrayVec::try_from(pes).ok().filter(|pes| !pes.is_empty());
-        Ok(Self {
-            buid,
-            functions,
-            pes: known.ok_or(GroupError::Pes(pes.len()))?,
-            first: FIRST + index * WINDOWS,
-            default,
-            state: AtomicU32::new(CLOSED),
-            without: AtomicU32::new(0),
-        })
-    }
-
-    /// What names its host bridge to the partition.
-    pub fn buid(&self) -> u64 {
-        self.buid
-    }
-
-    /// Its functions, as the partition names them.
-    pub fn functions(&self) -> &[u32] {
-        &self.functions
-    }
-
-    /// The LIOBN of the window behind `tve`, whether there is one or not.
-    pub const fn liobn(&self, tve: TveSelect) -> Liobn {
-        Liobn(match tve {
-            TveSelect::Low => self.first,
-            TveSelect::High => self.first + 1,
-        })
-    }
-
-    /// What the partition's tree says of its default window.
-    pub fn default_window(&self) -> Described {
-        described(self.liobn(TveSelect::Low), &self.default)
-    }
-
-    /// The partition may change its windows from now on.
-    pub fn open(&self) {
-        self.state.store(FREE, Ordering::Release);
-    }
-
-    /// Its windows are this call's to change, until the result is dropped.
-    fn claim(&self) -> Answer<Claim<'_, P>> {
-        let claimed =
-            self.state
-                .compare_exchange(FREE, CLAIMED, Ordering::Acquire, Ordering::Relaxed);
-        match claimed {
-            Ok(_) => Ok(Claim {
-                group: self,
-                then: FREE,
-            }),
-            Err(CLAIMED) => Err(BUSY),
-            Err(_) => Err(HARDWARE),
-        }
-    }
-
-    /// The same to close it; a call that is at work ends by itself.
-    fn claim_last(&self) -> Claim<'_, P> {
-        while self.state.swap(CLAIMED, Ordering::Acquire) == CLAIMED {
-            relax();
-        }
-        Claim {
-            group: self,
-            then: CLOSED,
-        }
-    }
-}
-
-struct Claim<'a, P: Platform> {
-    group: &'a Group<P>,
-    then: u32,
-}
-
-impl<P: Platform> Drop for Claim<'_, P> {
-    fn drop(&mut self) {
-        self.group.state.store(self.then, Ordering::Release);
-    }
-}
 
 /// The RTAS status of a call that did not work.
 type Answer<T = ()> = Result<T, i32>;
@@ -345,15 +204,15 @@ impl<P: Platform> WindowCalls<'_, P> {
         self.leave_default(&claim)?;
         let group = claim.group;
         let attached = group
-            .pes
+            .pes()
             .iter()
-            .try_for_each(|&pe| self.engine.attach(&group.default, pe));
+            .try_for_each(|&pe| self.engine.attach(group.default(), pe));
         if let Err(error) = attached {
             // It has no name until it works.
             self.leave_default(&claim)?;
             return Err(refusal(error));
         }
-        group.without.store(0, Ordering::Relaxed);
+        group.set_without(false);
         self.name_default(group)
     }
 
@@ -370,26 +229,26 @@ impl<P: Platform> WindowCalls<'_, P> {
             let Some(window) = self.windows.find(liobn) else {
                 continue;
             };
-            if !Arc::ptr_eq(&window, &group.default) {
+            if !Arc::ptr_eq(&window, group.default()) {
                 self.engine.remove(&window, DetachMode::Reset)?;
                 (self.watch.gone)(&window);
                 self.windows.forget(liobn);
             }
         }
-        if group.without.load(Ordering::Relaxed) != 0 {
+        if group.is_without() {
             // Nobody resets them otherwise: they are in no window.
-            for &pe in &group.pes {
+            for &pe in group.pes() {
                 match self.engine.release_pe(pe) {
                     // It uses the default window still: to be detached.
                     Ok(()) | Err(DmaError::TveInUse { .. }) => {}
                     Err(error) => return Err(error),
                 }
             }
-            group.without.store(0, Ordering::Relaxed);
+            group.set_without(false);
         }
         let liobn = group.liobn(TveSelect::Low);
         if self.windows.find(liobn).is_none() {
-            self.windows.insert(liobn, Arc::clone(&group.default))?;
+            self.windows.insert(liobn, Arc::clone(group.default()))?;
         }
         drop(claim);
         Ok(())
@@ -406,7 +265,7 @@ impl<P: Platform> WindowCalls<'_, P> {
 
     fn group(&self, config: u32, buid: u64) -> Answer<&Group<P>> {
         let named =
-            |group: &&Arc<Group<P>>| group.buid == buid && group.functions.contains(&config);
+            |group: &&Arc<Group<P>>| group.buid() == buid && group.functions().contains(&config);
         let found = self.groups.iter().find(named);
         found.map(|group| &**group).ok_or(PARAMETER)
     }
@@ -436,9 +295,10 @@ impl<P: Platform> WindowCalls<'_, P> {
             .engine
             .create_window(&config, self.holdings.clone(), self.quota.clone())
             .map_err(refusal)?;
+        window.set_liobn(liobn);
         (self.watch.made)(&window);
         let attached = group
-            .pes
+            .pes()
             .iter()
             .try_for_each(|&pe| self.engine.attach(&window, pe));
         // It has its number even if it cannot be undone: so it is not lost.
@@ -453,7 +313,7 @@ impl<P: Platform> WindowCalls<'_, P> {
     }
 
     fn unmake(&self, claim: &Claim<'_, P>, liobn: Liobn, window: &Arc<Window<P>>) -> Answer {
-        if Arc::ptr_eq(window, &claim.group.default) {
+        if Arc::ptr_eq(window, claim.group.default()) {
             self.leave_default(claim)?;
         } else {
             self.engine
@@ -468,9 +328,9 @@ impl<P: Platform> WindowCalls<'_, P> {
     /// The group uses its default window no more, which is empty then.
     fn leave_default(&self, claim: &Claim<'_, P>) -> Answer {
         let group = claim.group;
-        group.without.store(1, Ordering::Relaxed);
-        for &pe in &group.pes {
-            match self.engine.detach(&group.default, pe, DetachMode::Running) {
+        group.set_without(true);
+        for &pe in group.pes() {
+            match self.engine.detach(group.default(), pe, DetachMode::Running) {
                 Ok(()) | Err(DmaError::NotAttached(_)) => {}
                 Err(error) => return Err(refusal(error)),
             }
@@ -481,7 +341,7 @@ impl<P: Platform> WindowCalls<'_, P> {
     fn name_default(&self, group: &Group<P>) -> Answer {
         let liobn = group.liobn(TveSelect::Low);
         self.windows
-            .insert(liobn, Arc::clone(&group.default))
+            .insert(liobn, Arc::clone(group.default()))
             .map_err(refusal)
     }
 
@@ -491,7 +351,7 @@ impl<P: Platform> WindowCalls<'_, P> {
         let fits = |page: &PageShift| {
             let has =
                 |&pe| self.engine.platform().table_limits(pe).page_shifts >> page.get() & 1 != 0;
-            group.pes.iter().all(has) && self.map.is_made_of(*page)
+            group.pes().iter().all(has) && self.map.is_made_of(*page)
         };
         let all = PageShift::ALL.into_iter().filter(fits);
         all.fold(PageSizes::NONE, PageSizes::with)
@@ -506,7 +366,7 @@ impl<P: Platform> WindowCalls<'_, P> {
 
     fn levels(&self, group: &Group<P>) -> u32 {
         let each = group
-            .pes
+            .pes()
             .iter()
             .map(|&pe| self.engine.platform().table_limits(pe).levels);
         each.min().unwrap_or(1)
@@ -532,7 +392,7 @@ impl<P: Platform> WindowCalls<'_, P> {
     }
 }
 
-fn described<P: Platform>(liobn: Liobn, window: &Window<P>) -> Described {
+pub(super) fn described<P: Platform>(liobn: Liobn, window: &Window<P>) -> Described {
     let range = window.range();
     Described {
         liobn,

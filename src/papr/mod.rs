@@ -6,9 +6,11 @@
 pub mod archive;
 pub mod bridge;
 pub mod code;
+pub mod config;
 pub mod ddw;
 mod dispatch;
 pub mod elf;
+pub mod group;
 pub mod icp;
 pub mod liobn;
 pub mod rtas;
@@ -20,7 +22,9 @@ mod writer;
 pub use dispatch::{Token, call, quick};
 
 use crate::addr::GuestAddr;
+use crate::pci::ConfigAccess;
 use crate::seam::Platform;
+use config::View;
 use ddw::WindowCalls;
 use tce::TceCalls;
 
@@ -36,6 +40,15 @@ pub trait Host {
     /// What its calls for windows work on, for one call.
     fn with_windows(&mut self, act: &mut dyn FnMut(&WindowCalls<'_, Self::Platform>))
     -> Option<()>;
+
+    /// A function of the partition's, as the partition names it, and the way to its
+    /// configuration space, for one access; `None` if it has none of that name.
+    fn with_function(
+        &mut self,
+        config: u32,
+        buid: u64,
+        act: &mut dyn FnMut(&View, &mut dyn ConfigAccess),
+    ) -> Option<()>;
 
     /// Copies memory of the partition; `false` if not all of it is memory.
     fn read(&self, from: GuestAddr, to: &mut [u8]) -> bool;

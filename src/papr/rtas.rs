@@ -2,9 +2,11 @@
 //! enters a few instructions in its own memory, which make one hypervisor call
 //! with the address of the arguments.
 
+use super::config::View;
 use super::ddw::{Available, WindowCalls};
 use super::{Host, Next};
 use crate::addr::GuestAddr;
+use crate::pci::{ConfigAccess, ConfigError};
 use alloc::string::String;
 
 /// The instructions at the entry: mr r4,r3; lis r3,0; ori r3,r3,0xf000; sc 1;
@@ -85,6 +87,10 @@ functions! {
     RemoveWindow = 12 "ibm,remove-pe-dma-window",
     /// Restores the default window.
     ResetWindow = 13 "ibm,reset-pe-dma-window",
+    /// Reads configuration space.
+    ReadConfig = 14 "ibm,read-pci-config",
+    /// Writes configuration space.
+    WriteConfig = 15 "ibm,write-pci-config",
 }
 
 /// Most words of arguments or answers.
@@ -194,6 +200,8 @@ fn act<H: Host>(function: Function, call: &mut Call<'_, H>) -> (i32, Next) {
             Some(liobn) => windows(call.host, |windows| windows.remove(liobn)),
             None => PARAMETER,
         },
+        Function::ReadConfig => read_config(call),
+        Function::WriteConfig => write_config(call),
         Function::ResetWindow => match call.function() {
             Some((config, buid)) => windows(call.host, |windows| windows.reset(config, buid)),
             None => PARAMETER,
@@ -264,6 +272,52 @@ fn create_window<H: Host>(call: &mut Call<'_, H>) -> i32 {
         call.answer(3, made.base.get() as u32);
     }
     status
+}
+
+/// Address in configuration space: function, and offset in two parts.
+const FUNCTION: u32 = 0x00ff_ff00;
+
+const fn offset(address: u32) -> u16 {
+    (address >> 20 & 0xf00 | address & 0xff) as u16
+}
+
+/// Accesses configuration space of one of the partition's functions.
+fn configuration<H: Host, T>(
+    call: &mut Call<'_, H>,
+    mut act: impl FnMut(&View, &mut dyn ConfigAccess, u16) -> Result<T, ConfigError>,
+) -> Result<T, i32> {
+    let (address, buid) = call.function().ok_or(PARAMETER)?;
+    let mut done = None;
+    call.host
+        .with_function(address & FUNCTION, buid, &mut |view, access| {
+            done = Some(act(view, access, offset(address)));
+        });
+    done.ok_or(PARAMETER)?.map_err(|error| match error {
+        ConfigError::Offset { .. } => PARAMETER,
+        ConfigError::Refused { .. } => HARDWARE,
+    })
+}
+
+fn read_config<H: Host>(call: &mut Call<'_, H>) -> i32 {
+    let Some(size) = call.argument(3) else {
+        return PARAMETER;
+    };
+    let read = configuration(call, |view, access, at| view.read(access, at, size));
+    match read {
+        Ok(value) => {
+            call.answer(1, value);
+            SUCCESS
+        }
+        Err(status) => status,
+    }
+}
+
+fn write_config<H: Host>(call: &mut Call<'_, H>) -> i32 {
+    let (Some(size), Some(value)) = (call.argument(3), call.argument(4)) else {
+        return PARAMETER;
+    };
+    let write = configuration(call, |view, access, at| view.write(access, at, size, value));
+    write.err().unwrap_or(SUCCESS)
 }
 
 fn start<H: Host>(call: &mut Call<'_, H>) -> i32 {

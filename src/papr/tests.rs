@@ -73,6 +73,14 @@ impl Host for Model {
     fn with_windows(&mut self, _: &mut dyn FnMut(&WindowCalls<'_, Self::Platform>)) -> Option<()> {
         None
     }
+    fn with_function(
+        &mut self,
+        _: u32,
+        _: u64,
+        _: &mut dyn FnMut(&View, &mut dyn ConfigAccess),
+    ) -> Option<()> {
+        None
+    }
     fn read(&self, from: GuestAddr, to: &mut [u8]) -> bool {
         match self.range(from, to.len()) {
             Some(range) => to.copy_from_slice(&self.memory[range]),

@@ -81,6 +81,8 @@ const CALLS: &[&str] = &[
     "hcall-interrupt",
     "hcall-set-mode",
     "hcall-splpar",
+    "hcall-tce",
+    "hcall-multi-tce",
 ];
 
 /// Phandle of the interrupt controller.

@@ -9,3 +9,4 @@ pub mod life;
 pub mod manifest;
 pub mod map;
 pub mod memory;
+pub mod registers;

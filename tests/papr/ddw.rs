@@ -5,9 +5,8 @@ use std::sync::Arc;
 use pinion::addr::{BusAddr, GuestAddr, HostAddr};
 use pinion::dma::{DetachMode, DmaError, Engine, Liobn, Window};
 use pinion::memory::ledger::Ledger;
-use pinion::papr::ddw::{
-    Available, Group, GroupError, MAX_GROUPS, Watch, WindowCalls, default_window,
-};
+use pinion::papr::ddw::{Available, Watch, WindowCalls, default_window};
+use pinion::papr::group::{Group, GroupError, MAX_GROUPS};
 use pinion::papr::liobn::Liobns;
 use pinion::papr::tce::TceCalls;
 use pinion::partition::map::{GuestMap, Piece};

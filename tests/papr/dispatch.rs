@@ -3,17 +3,21 @@
 use std::cell::RefCell;
 
 use pinion::addr::GuestAddr;
+use pinion::papr::config::View;
 use pinion::papr::ddw::WindowCalls;
 use pinion::papr::icp::Icp;
 use pinion::papr::tce::TceCalls;
 use pinion::papr::{Host, Next, call};
+use pinion::pci::ConfigAccess;
 use pinion::sim::{Machine, PhbKind};
 
+use super::config::Drive;
 use super::ddw::{BUID, CONFIG, Guest, HIGH, LIOBNS};
 
 /// A partition with 64 KiB that a processor sees.
 struct Model {
     guest: Guest,
+    drive: Drive,
     has_windows: bool,
     memory: RefCell<Vec<u8>>,
 }
@@ -26,6 +30,15 @@ impl Host for Model {
     }
     fn with_windows(&mut self, act: &mut dyn FnMut(&WindowCalls<'_, Machine>)) -> Option<()> {
         self.has_windows.then(|| act(&self.guest.calls()))
+    }
+    fn with_function(
+        &mut self,
+        config: u32,
+        buid: u64,
+        act: &mut dyn FnMut(&View, &mut dyn ConfigAccess),
+    ) -> Option<()> {
+        let known = self.has_windows && (config, buid) == (CONFIG[0], BUID);
+        known.then(|| act(&self.drive.view, &mut self.drive.pci))
     }
     fn read(&self, from: GuestAddr, to: &mut [u8]) -> bool {
         let memory = self.memory.borrow();
@@ -92,6 +105,7 @@ impl Model {
     fn new(has_windows: bool) -> Self {
         Self {
             guest: Guest::new(PhbKind::Phb4, 8 << 20),
+            drive: Drive::new(),
             has_windows,
             memory: RefCell::new(vec![0; 0x1_0000]),
         }
@@ -204,4 +218,41 @@ fn a_partition_without_windows_gets_a_parameter() {
     let group = [CONFIG[0], (BUID >> 32) as u32, BUID as u32];
     assert_eq!(model.rtas(10, &group, 5)[0], WRONG);
     assert_eq!(model.rtas(12, &[LIOBNS[0]], 1), [WRONG]);
+}
+
+/// `ibm,read-pci-config` and `ibm,write-pci-config`: offsets from 0x100 on have
+/// their upper four bits at the top of the address.
+#[test]
+fn configuration_space_is_read_and_written_by_rtas() {
+    let mut model = Model::new(true);
+    let (high, low) = ((BUID >> 32) as u32, BUID as u32);
+    let at = |offset: u32| CONFIG[0] | offset;
+    assert_eq!(model.rtas(14, &[at(0), high, low, 4], 2), [0, 0x0010_1b36]);
+    assert_eq!(model.rtas(14, &[at(2), high, low, 2], 2), [0, 0x0010]);
+    assert_eq!(model.rtas(15, &[at(4), high, low, 2, 6], 1), [0]);
+    assert_eq!(model.rtas(14, &[at(4), high, low, 1], 2), [0, 6]);
+    let extended = at(0) | 1 << 28;
+    assert_eq!(model.rtas(14, &[extended, high, low, 4], 2), [0, 0]);
+    // Another size, another place, another function, another host bridge.
+    for wrong in [
+        [at(0), high, low, 3],
+        [at(1), high, low, 2],
+        [at(2), high, low, 4],
+        [at(0), high, low, 0],
+        [at(0), high, low, 0x8000_0004],
+        [CONFIG[1], high, low, 4],
+        [at(0), high, low + 1, 4],
+        [at(0), high + 1, low, 4],
+    ] {
+        assert_eq!(model.rtas(14, &wrong, 2), [WRONG, 0xdead]);
+        let write = [wrong.as_slice(), &[0]].concat();
+        assert_eq!(model.rtas(15, &write, 1), [WRONG]);
+    }
+    for given in 0..4 {
+        let arguments = [at(0), high, low, 4, 0];
+        assert_eq!(model.rtas(14, &arguments[..given], 2)[0], WRONG);
+        assert_eq!(model.rtas(15, &arguments[..given + 1], 1), [WRONG]);
+    }
+    model.drive.pci.remove(model.drive.node);
+    assert_eq!(model.rtas(14, &[at(8), high, low, 4], 2), [0, u32::MAX]);
 }

@@ -4,6 +4,7 @@
 #[allow(dead_code)]
 mod support;
 
+mod config;
 mod ddw;
 mod ddw_hostile;
 mod dispatch;

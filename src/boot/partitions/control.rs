@@ -1,18 +1,21 @@
 //! What can be asked of a partition, by a person or by itself, and what is done
 //! when it stops.
 
+use super::groups::Found;
 use super::memory::{self, Space};
 use super::{
-    Activity, Defined, Partition, PartitionError, Plan, Slot, TABLE, load, partitions, roster, run,
+    Activity, Defined, Partition, PartitionError, Plan, Slot, TABLE, devices, load, partitions,
+    roster, run,
 };
 use crate::boot::{interrupts, runtime, secondaries};
 use crate::cpu::guest::{Vcpu, lpcr};
 use crate::cpu::{self, Area, ThreadState};
+use crate::papr::bridge::Bridge;
 use crate::papr::icp::Icp;
 use crate::papr::terminal::Terminal;
 use crate::partition::life::{State, Then, Verb};
 use crate::processor::Generation;
-use crate::{error, info, println, warning};
+use crate::{error, info, println};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -163,9 +166,16 @@ fn prepare(defined: &Arc<Defined>) -> Result<Arc<Partition>, PartitionError> {
     TABLE.store(table, Ordering::Release);
     let plan: &Plan = defined.plan();
     let lpid = memory::new_lpid();
-    let space = Space::new(lpid, Arc::clone(defined))?;
-    let loaded = load::load(plan, &space, lpid).map_err(PartitionError::Load)?;
-    roster::open_all(defined)?;
+    let assigned = defined.groups();
+    let found = assigned
+        .iter()
+        .map(|it| Found::new(it).ok_or(PartitionError::NotUp));
+    let (groups, bridges): (Vec<Found>, Vec<Bridge>) =
+        found.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+    let registers = groups.iter().flat_map(|group| &group.pages);
+    let space = Space::new(lpid, Arc::clone(defined), registers)?;
+    let loaded = load::load(plan, &space, lpid, &bridges).map_err(PartitionError::Load)?;
+    devices::open_all(defined)?;
     let slots: Box<[Slot]> = choose_threads(plan.vcpus)
         .iter()
         .map(|&thread| Slot {
@@ -182,6 +192,7 @@ fn prepare(defined: &Arc<Defined>) -> Result<Arc<Partition>, PartitionError> {
         lpid,
         entry: loaded.entry,
         memory: space,
+        groups,
         slots,
         lpcr: AtomicU64::new(lpcr::START),
         terminal: Mutex::new(Terminal::default()),
@@ -295,7 +306,7 @@ fn finish(defined: Arc<Defined>, then: Then, run: Option<Arc<Partition>>) {
 /// that is kept; then it is what it was stopping for. `false`: it is stuck, and
 /// the console says why.
 pub(super) fn end(defined: &Defined, then: Then) -> bool {
-    let quiet = roster::close_all(defined).and_then(|()| match then {
+    let quiet = devices::close_all(defined).and_then(|()| match then {
         Then::Crashed => Ok(()),
         _ => roster::renew(defined),
     });
@@ -318,18 +329,17 @@ fn stuck(defined: &Defined, why: &PartitionError) {
 pub(super) fn remove(defined: Arc<Defined>) {
     let name = alloc::string::String::from(defined.name());
     let is_transient = defined.is_transient();
-    if let Err(why) = roster::close_all(&defined) {
+    if let Err(why) = devices::close_all(&defined) {
         let _ = defined.life().settle(Then::Absent, false);
         return stuck(&defined, &why);
     }
     match roster::release(defined) {
         Ok(()) if is_transient => {}
         Ok(()) => info!("partition {name}: destroyed"),
-        Err((Some(defined), why)) => {
+        Err((defined, why)) => {
             let _ = defined.life().settle(Then::Absent, false);
             stuck(&defined, &why);
         }
-        Err((None, why)) => warning!("partition {name}: {why}"),
     }
 }
 

@@ -6,10 +6,12 @@ use crate::boot::pci::platform::Platform;
 use crate::cpu::guest::{Vcpu, lpcr};
 use crate::cpu::{self, msr};
 use crate::error;
+use crate::papr::config::View;
 use crate::papr::ddw::WindowCalls;
 use crate::papr::icp::Icp;
 use crate::papr::tce::TceCalls;
 use crate::papr::{self};
+use crate::pci::ConfigAccess;
 use crate::processor::Generation;
 use core::sync::atomic::Ordering;
 
@@ -39,13 +41,22 @@ impl Caller<'_> {
 impl papr::Host for Caller<'_> {
     type Platform = Platform;
 
-    // Partitions do not reach their windows yet.
     fn tces(&self) -> Option<TceCalls<'_, Platform>> {
-        None
+        self.partition.defined.tces()
     }
 
-    fn with_windows(&mut self, _: &mut dyn FnMut(&WindowCalls<'_, Platform>)) -> Option<()> {
-        None
+    fn with_windows(&mut self, act: &mut dyn FnMut(&WindowCalls<'_, Platform>)) -> Option<()> {
+        self.partition.defined.with_windows(|calls| act(calls)).ok()
+    }
+
+    fn with_function(
+        &mut self,
+        config: u32,
+        buid: u64,
+        act: &mut dyn FnMut(&View, &mut dyn ConfigAccess),
+    ) -> Option<()> {
+        let mut groups = self.partition.groups.iter();
+        groups.find(|it| it.buid() == buid)?.access(config, act)
     }
 
     fn read(&self, from: GuestAddr, to: &mut [u8]) -> bool {

@@ -5,6 +5,7 @@ use super::memory::Space;
 use crate::addr::GuestAddr;
 use crate::boot::start;
 use crate::cpu;
+use crate::papr::bridge::Bridge;
 use crate::papr::elf::Elf;
 use crate::papr::tree::{self, RTAS_BYTES, Spec};
 use crate::papr::{archive, rtas};
@@ -89,7 +90,12 @@ fn places(top: u64, bytes: u64, initrd: Option<&[u8]>) -> Result<Places, String>
 }
 
 /// Copies everything into the partition's memory, which is zero.
-pub(super) fn load(plan: &Plan, memory: &Space, lpid: u64) -> Result<Loaded, String> {
+pub(super) fn load(
+    plan: &Plan,
+    memory: &Space,
+    lpid: u64,
+    bridges: &[Bridge],
+) -> Result<Loaded, String> {
     let kernel = plan.kernel.ok_or("it has no kernel")?;
     let (top, entry) = check(kernel, memory.bytes())?;
     let places = places(top, memory.bytes(), plan.initrd)?;
@@ -117,7 +123,7 @@ pub(super) fn load(plan: &Plan, memory: &Space, lpid: u64) -> Result<Loaded, Str
         initrd: places.initrd,
         rtas: places.rtas as u32,
         seed,
-        bridges: &[],
+        bridges,
     };
     let cpus = start::tree().and_then(|tree| tree.find("/cpus"));
     let processor = cpus.and_then(|cpus| {
@@ -128,8 +134,9 @@ pub(super) fn load(plan: &Plan, memory: &Space, lpid: u64) -> Result<Loaded, Str
     let written = tree::build(&spec, &processor).map_err(|error| alloc::format!("{error}"))?;
     if written.len() as u64 > TREE_ROOM {
         return Err(alloc::format!(
-            "the tree of {} vCPUs takes {} bytes, and there is room for {TREE_ROOM}",
+            "the tree of {} vCPUs and {} groups of devices takes {} bytes, and there is room for {TREE_ROOM}",
             plan.vcpus,
+            bridges.len(),
             written.len()
         ));
     }

@@ -9,6 +9,7 @@ use crate::memory::frames::{Block, FrameError};
 use crate::memory::radix::{Kind, RadixError, RadixTree, partition_entry, table_register};
 use crate::partition::map::GuestMap;
 use crate::partition::memory::Blocks;
+use crate::partition::registers::Registers;
 use crate::seam::{TableFrames, TableMemory};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -120,40 +121,65 @@ impl Blocks for Machine {
     }
 }
 
-/// A partition's memory as its vCPUs see it: an LPID and the tree that leads to
-/// the memory, for one run.
+/// Where a partition sees registers.
+const fn same(host: HostAddr) -> GuestAddr {
+    GuestAddr::new(host.get())
+}
+
+/// A partition's memory as its vCPUs see it: an LPID, and the tree that leads to
+/// the memory and to its devices' registers, for one run.
 pub struct Space {
     lpid: u64,
     /// `None` only while it is given back.
-    tree: Option<RadixTree>,
+    tree: Mutex<Option<RadixTree>>,
     defined: Arc<Defined>,
 }
 
 impl Space {
-    /// A tree over all of the partition's memory.
+    /// A tree over all of the partition's memory, and over pages of its devices'
+    /// registers, which it sees where the machine has them.
     ///
     /// # Errors
-    /// No memory for the tree; nothing is kept.
-    pub fn new(lpid: u64, defined: Arc<Defined>) -> Result<Self, RadixError> {
+    /// No memory for the tree, or registers where the partition has memory;
+    /// nothing is kept.
+    pub fn new<'a>(
+        lpid: u64,
+        defined: Arc<Defined>,
+        registers: impl IntoIterator<Item = &'a Registers>,
+    ) -> Result<Self, RadixError> {
         let mut space = Self {
             lpid,
-            tree: Some(RadixTree::new(&Tables)?),
+            tree: Mutex::new(Some(RadixTree::new(&Tables)?)),
             defined,
         };
         let Self { tree, defined, .. } = &mut space;
-        let Some(tree) = tree else { return Ok(space) };
+        let Some(tree) = tree.get_mut() else {
+            return Ok(space);
+        };
+        // Dropping it gives all back.
         for piece in defined.map().pieces() {
-            // Dropping it gives all back.
-            tree.map(
-                &Tables,
-                (piece.guest, piece.host, piece.bytes),
-                Kind::Memory,
-            )?;
+            let range = (piece.guest, piece.host, piece.bytes);
+            tree.map(&Tables, range, Kind::Memory)?;
+        }
+        for pages in registers {
+            let range = (same(pages.start), pages.start, pages.bytes);
+            tree.map(&Tables, range, Kind::Device)?;
         }
         let [first, second] = partition_entry(tree.root());
         set_entry(lpid, 1, second);
         set_entry(lpid, 0, first);
         Ok(space)
+    }
+
+    /// Takes registers out of the partition's reach: what it has stored to them
+    /// has arrived when this returns.
+    pub fn hide(&self, registers: &[Registers]) {
+        let mut tree = self.tree.lock();
+        let Some(tree) = tree.as_mut() else { return };
+        for pages in registers {
+            tree.unmap(&Tables, same(pages.start), pages.bytes);
+        }
+        cpu::guest::forget_translations(self.lpid);
     }
 
     fn map(&self) -> &GuestMap {
@@ -219,7 +245,7 @@ impl Drop for Space {
         // Nothing leads to the memory any more before it is somebody else's.
         set_entry(self.lpid, 0, 0);
         set_entry(self.lpid, 1, 0);
-        if let Some(tree) = self.tree.take() {
+        if let Some(tree) = self.tree.get_mut().take() {
             tree.release(&Tables);
         }
     }

@@ -10,6 +10,8 @@
 pub mod check;
 mod console;
 mod control;
+mod devices;
+mod groups;
 mod host;
 mod load;
 mod manifest;
@@ -19,8 +21,9 @@ mod run;
 
 pub use console::{console, is_attached, take_typed};
 pub use control::{destroy, end_all, pause, restart, resume, start, start_file, stop, tend};
+pub use devices::{attach, detach, group_text};
 pub use manifest::define_all;
-pub use roster::{Assigned, Defined, all, attach, detach, find, group_text, owner_of, owner_of_pe};
+pub use roster::{Assigned, Defined, all, find, owner_of, owner_of_pe};
 pub use run::turn;
 
 use super::interrupts;
@@ -29,6 +32,7 @@ use crate::cpu::guest::Vcpu;
 use crate::cpu::{self, Area};
 use crate::memory::frames::FrameError;
 use crate::memory::radix::RadixError;
+use crate::papr::group::GroupError;
 use crate::papr::icp::Icp;
 use crate::papr::terminal::Terminal;
 use crate::partition::assign::AssignError;
@@ -42,6 +46,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use groups::Found;
 use memory::Space;
 use spin::{Mutex, MutexGuard, Once};
 
@@ -142,6 +147,12 @@ pub enum PartitionError {
     /// A device that no partition has.
     #[error("{0}: no partition has it")]
     Nobodys(FunctionId),
+    /// Its groups.
+    #[error("devices: {0}")]
+    Group(#[from] GroupError),
+    /// What was half done could not be undone.
+    #[error("{}; and then {}", .0[0], .0[1])]
+    NotBack(Box<[PartitionError; 2]>),
     /// Something that does not end.
     #[error("{0}")]
     Close(#[from] CloseError),
@@ -153,10 +164,26 @@ struct Partition {
     lpid: u64,
     entry: GuestAddr,
     memory: Space,
+    /// Its groups of devices, as its tree tells them.
+    groups: Vec<Found>,
     slots: Box<[Slot]>,
     /// LPCR of vCPUs that are started.
     lpcr: AtomicU64,
     terminal: Mutex<Terminal>,
+}
+
+/// Takes the registers of a group out of reach of its partition's run, if there
+/// is one.
+fn hide(defined: &Defined, (phb, at): roster::Place) {
+    let Some(host) = super::pci::host(phb) else {
+        return;
+    };
+    let pages = groups::pages(host, at);
+    let all = partitions();
+    let mut runs = all.iter();
+    if let Some(run) = runs.find(|run| core::ptr::eq(&*run.defined, defined)) {
+        run.memory.hide(&pages);
+    }
 }
 
 /// What it starts with, each time.

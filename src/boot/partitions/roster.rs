@@ -1,22 +1,25 @@
 //! The partitions that are defined, and what they have.
 
 use super::memory::Machine;
-use super::{PartitionError, Plan};
-use crate::boot::pci::platform::{self, Platform, engine, ledger};
-use crate::boot::pci::{self, describe};
+use super::{PartitionError, Plan, devices, groups};
+use crate::boot::pci;
+use crate::boot::pci::platform::{Platform, engine, ledger};
 use crate::boot::{runtime, secondaries};
 use crate::cpu;
-use crate::dma::{DetachMode, Engine, Liobn, Quota};
+use crate::dma::{Engine, Liobn, Quota};
 use crate::memory::ledger::{Ledger, OwnerId};
-use crate::papr::ddw;
+use crate::papr::ddw::{Watch, WindowCalls};
+use crate::papr::group::Group;
 use crate::papr::liobn::Liobns;
+use crate::papr::tce::TceCalls;
 use crate::partition::assign::{Member, Offer, assign};
-use crate::partition::domain::{DeviceError, Domain, Grant};
-use crate::partition::life::{Life, State, Verb};
+use crate::partition::domain::{Domain, Grant};
+use crate::partition::life::{Life, Verb};
 use crate::partition::manifest::DeviceName;
 use crate::partition::map::GuestMap;
-use crate::pci::{Bdfn, FunctionId, GroupIndex, GroupKind};
+use crate::pci::{GroupIndex, GroupKind};
 use crate::seam::PeId;
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -27,7 +30,7 @@ use spin::{Mutex, MutexGuard, Once};
 pub type Place = (u16, GroupIndex);
 
 /// A group that a partition has.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Assigned {
     /// Which.
     pub place: Place,
@@ -35,8 +38,10 @@ pub struct Assigned {
     pub pe: PeId,
     /// LIOBN of its first window.
     pub liobn: Liobn,
-    /// Slot of that in the partition's table.
-    slot: u32,
+    /// As the partition's calls name it.
+    pub(super) group: Arc<Group<Platform>>,
+    /// Its number in the partition.
+    pub(super) index: u32,
 }
 
 /// A partition that is defined, whether it runs or not.
@@ -88,6 +93,47 @@ impl Defined {
     /// Its groups of devices.
     pub fn groups(&self) -> Vec<Assigned> {
         self.groups.lock().clone()
+    }
+
+    /// The same, to be changed.
+    pub(super) fn lock_groups(&self) -> MutexGuard<'_, Vec<Assigned>> {
+        self.groups.lock()
+    }
+
+    /// Its windows, by number.
+    pub(super) fn windows(&self) -> &Liobns<Platform> {
+        &self.windows
+    }
+
+    /// What its TCE calls work on.
+    pub(super) fn tces(&self) -> Option<TceCalls<'_, Platform>> {
+        Some(TceCalls {
+            engine: engine()?,
+            map: self.map(),
+            windows: &self.windows,
+        })
+    }
+
+    /// What its calls for windows work on.
+    pub(super) fn with_windows<T>(
+        &self,
+        act: impl FnOnce(&WindowCalls<'_, Platform>) -> T,
+    ) -> Result<T, PartitionError> {
+        let (engine, _) = machinery()?;
+        let groups = self.groups();
+        let groups: Vec<_> = groups.iter().map(|it| Arc::clone(&it.group)).collect();
+        Ok(act(&WindowCalls {
+            engine,
+            map: self.map(),
+            windows: &self.windows,
+            groups: &groups,
+            holdings: self.domain.memory().holdings(),
+            quota: self.quota(),
+            watch: Watch {
+                made: pci::windows::add,
+                gone: pci::windows::forget,
+            },
+        }))
     }
 
     /// Whether it is destroyed when it stops.
@@ -156,10 +202,12 @@ pub fn define(
         transient,
     });
     for place in places {
-        if let Err(error) = give(&defined, place) {
+        if let Err(error) = devices::give(&defined, place) {
             // Its devices were never open.
-            release(defined).map_err(|(_, error)| error)?;
-            return Err(error);
+            return Err(match release(defined) {
+                Ok(()) => error,
+                Err((_, stays)) => PartitionError::NotBack(Box::new([error, stays])),
+            });
         }
     }
     defined.life().apply(Verb::Define)?;
@@ -201,7 +249,7 @@ fn owner_where(is_it: impl Fn(&Assigned) -> bool) -> Option<String> {
 }
 
 /// All groups with endpoints, as the partition `name` can have them.
-pub fn offers(name: &str) -> Vec<Offer<Place>> {
+pub(super) fn offers(name: &str) -> Vec<Offer<Place>> {
     let mut offers = Vec::new();
     for (phb, host) in pci::hosts() {
         for (at, group) in host.groups.iter() {
@@ -209,20 +257,16 @@ pub fn offers(name: &str) -> Vec<Offer<Place>> {
                 continue;
             }
             let place = (phb, at);
-            let functions = group.functions.iter().map(|at| &host.topology[*at]);
-            let functions = functions.filter(|it| !it.is_bridge()).map(|it| Member {
-                id: it.id,
-                vendor: it.vendor,
-                device: it.device,
+            let members = groups::members(host, at).into_iter().map(|member| {
+                // One without is named by its address only.
+                let (vendor, device) = member.kind(host).unwrap_or((u16::MAX, u16::MAX));
+                Member {
+                    id: member.id,
+                    vendor,
+                    device,
+                }
             });
-            // A virtual function is named by its address only.
-            let virtuals = group.virtuals.iter().map(|at| Member {
-                id: FunctionId::new(host.info.id(), host.topology.virtuals[at.get()].bdfn),
-                vendor: u16::MAX,
-                device: u16::MAX,
-            });
-            let mut members: Vec<Member> = functions.chain(virtuals).collect();
-            members.sort_unstable_by_key(|member| member.id);
+            let members = members.collect();
             let owner = owner_of(place);
             offers.push(Offer {
                 key: place,
@@ -240,108 +284,11 @@ pub fn offers(name: &str) -> Vec<Offer<Place>> {
 fn refusal(place: Place, name: &str) -> Option<String> {
     let (phb, at) = place;
     let held = |other| owner_of((phb, other)).is_some_and(|owner| owner != name);
-    let refused = pci::host(phb)?.assignable(at, held).err()?;
-    Some(refused.to_string())
-}
-
-/// Gives a group to a partition: a window for it, with a LIOBN, not in use yet.
-fn give(defined: &Defined, place: Place) -> Result<Assigned, PartitionError> {
-    let (engine, _) = machinery()?;
-    let (phb, at) = place;
-    let pe = pci::pe_of(phb, at).ok_or(PartitionError::NotUp)?;
-    let bridge = pci::bridges().get(usize::from(phb));
-    let described = bridge.ok_or(PartitionError::NotUp)?.described;
-    let config = ddw::default_window(describe::page_sizes(described))
-        .map_err(|error| DeviceError::Dma(error.into()))?;
-    let slot = free_slot(defined).ok_or(PartitionError::TooManyDevices)?;
-    let liobn = Liobns::<Platform>::of_slot(slot).ok_or(PartitionError::TooManyDevices)?;
-    platform::prefer_chip(Some(described.chip));
-    let window = defined.domain.give(engine, pe, &config);
-    platform::prefer_chip(None);
-    let window = window?;
-    defined
-        .windows
-        .insert(liobn, Arc::clone(&window))
-        .map_err(DeviceError::Dma)?;
-    pci::windows::add(&window);
-    let assigned = Assigned {
-        place,
-        pe,
-        liobn,
-        slot,
-    };
-    defined.groups.lock().push(assigned);
-    Ok(assigned)
-}
-
-/// The first of the LIOBN slots that are kept for a group.
-fn free_slot(defined: &Defined) -> Option<u32> {
-    let slots = (0..).step_by(ddw::WINDOWS as usize);
-    let mut slots = slots.take_while(|slot| Liobns::<Platform>::of_slot(*slot).is_some());
-    slots.find(|slot| defined.groups().iter().all(|it| it.slot != *slot))
-}
-
-/// Lets a group do DMA, within its windows.
-fn open(defined: &Defined, assigned: &Assigned) -> Result<(), PartitionError> {
-    let (engine, _) = machinery()?;
-    defined.domain.open(engine, assigned.pe)?;
-    let (phb, at) = assigned.place;
-    let started = pci::host(phb).ok_or(PartitionError::NotUp)?.start(at);
-    if let Err((step, error)) = started {
-        defined.domain.close(engine, assigned.pe)?;
-        return Err(PartitionError::Device(alloc::format!(
-            "{}: {step:?}: {error}",
-            assigned.pe
-        )));
+    let host = pci::host(phb)?;
+    match host.assignable(at, held) {
+        Ok(()) => groups::is_apart(host, at).err().map(|why| why.to_string()),
+        Err(why) => Some(why.to_string()),
     }
-    Ok(())
-}
-
-/// Lets all groups of a partition do DMA, or none.
-///
-/// # Errors
-/// The first one that does not; all are closed then, or stuck.
-pub fn open_all(defined: &Defined) -> Result<(), PartitionError> {
-    for assigned in defined.groups() {
-        if let Err(error) = open(defined, &assigned) {
-            close_all(defined)?;
-            return Err(error);
-        }
-    }
-    Ok(())
-}
-
-/// Removes the window of a group that the partition made itself.
-fn remove_made(defined: &Defined, assigned: &Assigned) -> Result<(), PartitionError> {
-    let (engine, _) = machinery()?;
-    for slot in assigned.slot + 1..assigned.slot + ddw::WINDOWS {
-        let Some(liobn) = Liobns::<Platform>::of_slot(slot) else {
-            continue;
-        };
-        let Some(window) = defined.windows.find(liobn) else {
-            continue;
-        };
-        engine
-            .remove(&window, DetachMode::Reset)
-            .map_err(DeviceError::Dma)?;
-        pci::windows::forget(&window);
-        defined.windows.forget(liobn);
-    }
-    Ok(())
-}
-
-/// Makes all devices of a partition quiet: after this nothing of its memory is
-/// in their reach. All are tried, even though one fails.
-///
-/// # Errors
-/// The first failure.
-pub fn close_all(defined: &Defined) -> Result<(), PartitionError> {
-    let (engine, _) = machinery()?;
-    let mut result = Ok(());
-    for assigned in defined.groups() {
-        result = result.and(remove_made(defined, &assigned));
-    }
-    result.and(Ok(defined.domain.close_all(engine)?))
 }
 
 /// Zeroes the memory of a partition whose devices are closed and whose vCPUs
@@ -359,8 +306,11 @@ pub fn renew(defined: &Defined) -> Result<(), PartitionError> {
 ///
 /// # Errors
 /// What holds it; it is back in the roster then.
-pub fn release(defined: Arc<Defined>) -> Result<(), (Option<Arc<Defined>>, PartitionError)> {
-    let (engine, ledger) = machinery().map_err(|error| (None, error))?;
+pub fn release(defined: Arc<Defined>) -> Result<(), (Arc<Defined>, PartitionError)> {
+    let (engine, ledger) = match machinery() {
+        Ok(machinery) => machinery,
+        Err(error) => return Err((defined, error)),
+    };
     roster().retain(|other| !Arc::ptr_eq(other, &defined));
     // A thread that is on its way out may still hold it for a moment.
     while Arc::strong_count(&defined) > 1 {
@@ -369,126 +319,31 @@ pub fn release(defined: Arc<Defined>) -> Result<(), (Option<Arc<Defined>>, Parti
     let Some(mut defined) = Arc::into_inner(defined) else {
         return Ok(());
     };
+    // Whatever has a name is held by it.
     let groups = core::mem::take(&mut *defined.groups.lock());
-    for assigned in &groups {
-        if let Some(window) = defined.windows.forget(assigned.liobn) {
-            pci::windows::forget(&window);
-        }
-    }
+    let places: Vec<(Place, PeId, u32)> = groups
+        .into_iter()
+        .map(|assigned| {
+            if let Some(window) = defined.windows.forget(assigned.liobn) {
+                pci::windows::forget(&window);
+            }
+            (assigned.place, assigned.pe, assigned.index)
+        })
+        .collect();
     match defined.domain.release(engine, ledger, &Machine) {
         Ok(()) => Ok(()),
         Err((domain, error)) => {
             defined.domain = domain;
             // What it still has keeps its name.
-            for assigned in groups {
-                if let Some(window) = defined.domain.window(assigned.pe) {
-                    pci::windows::add(&window);
-                    let named = defined.windows.insert(assigned.liobn, window);
-                    debug_assert!(named.is_ok(), "{named:?}");
-                    defined.groups.lock().push(assigned);
+            for (place, pe, index) in places {
+                if let Some(window) = defined.domain.window(pe) {
+                    let named = devices::name(&defined, place, pe, index, &window);
+                    debug_assert!(named.is_ok(), "{:?}", named.err());
                 }
             }
             let defined = Arc::new(defined);
             roster().push(Arc::clone(&defined));
-            Err((Some(defined), error.into()))
+            Err((defined, error.into()))
         }
-    }
-}
-
-/// The devices that a text names: one, or several with commas.
-fn devices_of(text: &str) -> Result<Vec<DeviceName>, PartitionError> {
-    let names = text.split(',').map(|name| name.trim().parse());
-    names
-        .collect::<Result<_, _>>()
-        .map_err(|_| PartitionError::NoDevice(text.into()))
-}
-
-/// Gives devices to a partition: `0000:01:00.0`, `1b36:0010`, or several with
-/// commas, as a group is given as a whole. They may do DMA at once if it runs.
-///
-/// # Errors
-/// Somebody has it, the group is not named as a whole, or the partition is in a
-/// state in which nothing is given.
-pub fn attach(devices: &str, name: &str) -> Result<(), PartitionError> {
-    let defined = find(name)?;
-    let devices = devices_of(devices)?;
-    let is_open = match defined.life().state() {
-        State::Stopped => false,
-        State::Running | State::Paused => true,
-        state => return Err(PartitionError::NotNow(state)),
-    };
-    let places = assign(&offers(name), &devices)?;
-    let mut given = Vec::new();
-    let mut give_one = |place| -> Result<(), PartitionError> {
-        let assigned = give(&defined, place)?;
-        given.push(assigned);
-        match is_open {
-            true => open(&defined, &assigned),
-            false => Ok(()),
-        }
-    };
-    let result = places.into_iter().try_for_each(&mut give_one);
-    if result.is_err() {
-        // All or none.
-        for assigned in given {
-            take(&defined, &assigned)?;
-        }
-    }
-    result
-}
-
-/// Takes the group of a device from the partition that has it: its functions
-/// are reset, and the partition's memory is out of their reach.
-///
-/// # Errors
-/// Nobody has it, or it does not become quiet: then the partition keeps it.
-pub fn detach(device: &str) -> Result<String, PartitionError> {
-    let id: FunctionId = device
-        .parse()
-        .map_err(|_| PartitionError::NoDevice(device.into()))?;
-    let (phb, at) = pci::find(id).ok_or_else(|| PartitionError::NoDevice(device.into()))?;
-    for defined in all() {
-        let groups = defined.groups();
-        let Some(assigned) = groups.iter().find(|it| it.place == (phb, at)) else {
-            continue;
-        };
-        match defined.life().state() {
-            State::Stopped | State::Running | State::Paused | State::Crashed => {}
-            state => return Err(PartitionError::NotNow(state)),
-        }
-        take(&defined, assigned)?;
-        return Ok(defined.name().to_string());
-    }
-    Err(PartitionError::Nobodys(id))
-}
-
-fn take(defined: &Defined, assigned: &Assigned) -> Result<(), PartitionError> {
-    let (engine, _) = machinery()?;
-    remove_made(defined, assigned)?;
-    let window = defined.domain.take(engine, assigned.pe)?;
-    defined.windows.forget(assigned.liobn);
-    pci::windows::forget(&window);
-    defined.groups.lock().retain(|it| it.pe != assigned.pe);
-    Ok(())
-}
-
-/// The functions of a group, for a person: the first, and how many more.
-pub fn group_text(place: Place) -> String {
-    let (phb, at) = place;
-    let Some(host) = pci::host(phb) else {
-        return String::new();
-    };
-    let group = host.groups.get(at);
-    let physical = group.functions.iter().map(|at| &host.topology[*at]);
-    let physical = physical.filter(|it| !it.is_bridge()).map(|it| it.id.bdfn);
-    let virtuals = group.virtuals.iter();
-    let virtuals = virtuals.map(|at| host.topology.virtuals[at.get()].bdfn);
-    let mut all: Vec<Bdfn> = physical.chain(virtuals).collect();
-    all.sort_unstable();
-    let first = all.first().copied().unwrap_or(Bdfn::ROOT);
-    let first = FunctionId::new(host.info.id(), first);
-    match all.len() {
-        0 | 1 => first.to_string(),
-        count => alloc::format!("{first}+{}", count - 1),
     }
 }

@@ -2,7 +2,7 @@
 //! way: the first one's memory is out of its reach, and the second never sees
 //! anything of the first.
 
-use super::super::roster;
+use super::super::devices;
 use super::attacker::{Attacker, SMALL};
 use super::subject::{Counts, PAGE_SHIFT, Subject, members, text};
 use crate::boot::pci::check::edu::{holds, put};
@@ -78,12 +78,12 @@ fn moved(
     let shown = first.memory(SHOWN, SMALL)?;
     expect(holds(&shown, OF_SECRET), "the device does not work")?;
 
-    let refused = roster::attach(&names, second.name());
+    let refused = devices::attach(&names, second.name());
     expect(refused.is_err(), "a device was given to two partitions")?;
     attacker.begin_write(0, SHARED)?;
-    roster::detach(&attacker.id.to_string()).map_err(text)?;
+    devices::detach(&attacker.id.to_string()).map_err(text)?;
     expect(first.pins() == 0, "pins hold the first one's memory")?;
-    roster::attach(&names, second.name()).map_err(text)?;
+    devices::attach(&names, second.name()).map_err(text)?;
     second.map(attacker.pe, SHARED, 2)?;
     cpu::wait_ms(OVER_MS);
     let kept = |at, seed| Ok::<bool, String>(holds(&first.memory(at, SMALL)?, seed));

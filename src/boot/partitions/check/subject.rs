@@ -1,5 +1,6 @@
 //! A partition of the self-test's, and what the machine has used up.
 
+use super::super::devices;
 use super::super::roster::{self, Place};
 use super::super::{Defined, Plan, control};
 use crate::addr::{BusAddr, GuestAddr};
@@ -143,7 +144,7 @@ impl Subject {
     /// As a start does, but for vCPUs: its devices may do DMA.
     pub(super) fn start(&self) -> Result<(), String> {
         self.defined.life().apply(Verb::Start).map_err(text)?;
-        roster::open_all(&self.defined).map_err(text)
+        devices::open_all(&self.defined).map_err(text)
     }
 
     /// As a stop does, behind the last vCPU's leaving.

@@ -1,0 +1,203 @@
+//! Configuration space as a partition sees it.
+
+use pinion::addr::BusAddr;
+use pinion::papr::config::{Identity, View};
+use pinion::pci::bar::{Bar, BarKind};
+use pinion::pci::{ConfigAccess, FunctionId, PhbId};
+use pinion::sim::pci::{DeviceModel, NodeId, SimPci};
+
+/// A drive behind a root port, and its view.
+pub struct Drive {
+    pub pci: SimPci,
+    pub node: NodeId,
+    pub view: View,
+    id: FunctionId,
+}
+
+/// Where Pinion has put its registers.
+const AT: u64 = 0x6_00c0_0010_0000;
+const BAR_BYTES: u64 = 0x4000;
+
+fn drive() -> DeviceModel {
+    DeviceModel::new(0x1b36, 0x0010, 0x01_0802)
+        .bar64(0, BAR_BYTES, false)
+        .bar32(4, 0x1000, true)
+        .pin(1)
+        .power()
+        .express(0)
+        .msix(8, 4)
+        .aer()
+}
+
+impl Drive {
+    pub fn new() -> Self {
+        Self::of(drive(), false)
+    }
+
+    fn of(model: DeviceModel, is_virtual: bool) -> Self {
+        let mut pci = SimPci::new(PhbId::new(0), 4096);
+        let port = pci.add(None, 0, 0, DeviceModel::bridge(0x1014, 0x03dc).express(4));
+        pci.model_mut(port).put32(0x18, 0x01_0100);
+        let node = pci.add(Some(port), 0, 0, model);
+        let id = FunctionId::new(PhbId::new(0), pci.bdfn(node));
+        let identity = Identity {
+            function: id,
+            vendor: 0x1b36,
+            device: 0x0010,
+            is_virtual,
+            // Behind power management's eight bytes.
+            express: Some(0x48),
+        };
+        let bar = |index: u8, kind, size, flags| Bar {
+            index,
+            offset: 0x10 + 4 * u16::from(index),
+            kind,
+            size,
+            flags,
+        };
+        let wide = BarKind::Memory64 {
+            prefetchable: false,
+        };
+        let narrow = BarKind::Memory32 { prefetchable: true };
+        let bars = [
+            (bar(0, wide, BAR_BYTES, 4), BusAddr::new(AT)),
+            (bar(4, narrow, 0x1000, 8), BusAddr::new(0x8010_0000)),
+        ];
+        Self {
+            view: View::new(identity, bars),
+            pci,
+            node,
+            id,
+        }
+    }
+
+    fn read(&mut self, offset: u16, size: u32) -> u32 {
+        self.view.read(&mut self.pci, offset, size).unwrap()
+    }
+
+    fn write(&mut self, offset: u16, size: u32, value: u32) {
+        self.view.write(&mut self.pci, offset, size, value).unwrap();
+    }
+
+    /// The function's own register.
+    fn real(&mut self, offset: u16) -> u32 {
+        self.pci.read32(self.id, offset).unwrap()
+    }
+}
+
+#[test]
+fn what_a_kernel_reads_of_a_function() {
+    let mut drive = Drive::new();
+    assert_eq!(drive.read(0, 4), 0x0010_1b36);
+    assert_eq!(drive.read(8, 4), 0x0108_0201);
+    assert_eq!(drive.read(0xb, 1), 1);
+    assert_eq!(drive.read(0x10, 4), AT as u32 | 4);
+    assert_eq!(drive.read(0x14, 4), 0x6_00c0);
+    assert_eq!((drive.read(0x18, 4), drive.read(0x1c, 4)), (0, 0));
+    assert_eq!(drive.read(0x20, 4), 0x8010_0008);
+    // No ROM, no interrupt.
+    assert_eq!((drive.read(0x30, 4), drive.read(0x3c, 4)), (0, 0));
+    // One capability.
+    assert_eq!(drive.read(6, 2) & 0x10, 0x10);
+    assert_eq!(drive.read(0x34, 1), 0x48);
+    assert_eq!(drive.read(0x48, 2), 0x10, "PCI Express, the last one");
+    assert_eq!(drive.read(0x4a, 2), 2, "version 2, an endpoint");
+    assert_eq!(drive.read(0x4c, 4), 1 << 28);
+    // Power management before it, MSI-X behind it, AER far behind.
+    assert_ne!((drive.real(0x40), drive.real(0x84)), (0, 0));
+    for hidden in (0x40..0x48).chain(0x84..0x100).chain([0x100, 0x104, 0xffc]) {
+        assert_eq!(drive.read(hidden, 1), 0, "{hidden:#x}");
+    }
+}
+
+#[test]
+fn of_the_command_register_two_bits_can_be_set() {
+    let mut drive = Drive::new();
+    drive.pci.model_mut(drive.node).put16(4, 0x400);
+    assert_eq!(drive.read(4, 2), 0x400);
+    drive.write(4, 2, 0xffff);
+    assert_eq!(drive.real(4) & 0xffff, 0x406);
+    assert_eq!(drive.read(4, 2), 0x406);
+    // A byte of it, the byte beside it, the status register.
+    drive.write(4, 1, 2);
+    assert_eq!(drive.real(4) & 0xffff, 0x402);
+    drive.write(5, 1, 0);
+    drive.write(6, 2, 0xffff);
+    assert_eq!(drive.real(4) & 0xffff, 0x402);
+    drive.write(4, 4, 4);
+    assert_eq!(drive.real(4) & 0xffff, 0x404);
+    // What Pinion has set there beside is neither seen nor lost.
+    drive.pci.model_mut(drive.node).put16(4, 0x502);
+    assert_eq!(drive.read(4, 2), 0x402);
+    drive.write(4, 2, 0);
+    assert_eq!(drive.real(4) & 0xffff, 0x500);
+}
+
+#[test]
+fn registers_are_sized_and_never_move() {
+    let mut drive = Drive::new();
+    let before: Vec<u32> = (0x10..0x28).step_by(4).map(|at| drive.real(at)).collect();
+    let ones = |drive: &mut Drive, at| {
+        let old = drive.read(at, 4);
+        drive.write(at, 4, u32::MAX);
+        let size = drive.read(at, 4);
+        drive.write(at, 4, old);
+        assert_eq!(drive.read(at, 4), old);
+        size
+    };
+    assert_eq!(ones(&mut drive, 0x10), !0x3fff | 4);
+    assert_eq!(ones(&mut drive, 0x14), u32::MAX);
+    assert_eq!(ones(&mut drive, 0x18), 0);
+    assert_eq!(ones(&mut drive, 0x20), !0xfff | 8);
+    assert_eq!(ones(&mut drive, 0x30), 0);
+    // Byte by byte too.
+    drive.write(0x23, 1, 0x12);
+    assert_eq!(drive.read(0x20, 4), 0x1210_0008);
+    let after: Vec<u32> = (0x10..0x28).step_by(4).map(|at| drive.real(at)).collect();
+    assert_eq!(before, after);
+}
+
+#[test]
+fn nothing_else_takes_a_write() {
+    let mut drive = Drive::new();
+    let space = |drive: &mut Drive| -> Vec<u32> {
+        (0..0x1000).step_by(4).map(|at| drive.real(at)).collect()
+    };
+    let before = space(&mut drive);
+    let mut wrote = 0;
+    for at in (0..0x1000).filter(|at| !(4..6).contains(at)) {
+        for size in [1, 2, 4] {
+            if at % size == 0 && at != 4 {
+                drive.write(at, size.into(), u32::MAX);
+                wrote += 1;
+            }
+        }
+    }
+    assert!(wrote > 7000);
+    assert_eq!(space(&mut drive), before);
+}
+
+/// Its own ids are all ones, it has no memory bit, and it is seen with both.
+#[test]
+fn a_virtual_function_looks_like_any_other() {
+    let mut drive = Drive::of(DeviceModel::new(0xffff, 0xffff, 0x01_0802), true);
+    assert_eq!(drive.read(0, 4), 0x0010_1b36);
+    assert_eq!(drive.read(4, 2), 2);
+    assert_eq!(drive.read(0x14, 4), 0x6_00c0);
+}
+
+/// Version 1 ends behind 0x14 bytes, for an endpoint.
+#[test]
+fn a_short_capability_ends() {
+    let mut drive = Drive::new();
+    let node = drive.node;
+    for at in [0x48 + 0x10, 0x48 + 0x14, 0x48 + 0x38] {
+        drive.pci.model_mut(node).put32(at, 0x1234_5678);
+    }
+    let mut seen = |version| {
+        drive.pci.model_mut(node).put16(0x4a, version);
+        [0x10, 0x14, 0x38].map(|at| drive.read(0x48 + at, 4))
+    };
+    assert_eq!(seen(2), [0x1234_5678; 3]);
+    assert_eq!(seen(1), [0x1234_5678, 0, 0]);
+}
