@@ -3,11 +3,17 @@
 use crate::call::{
     CEDE, CPPR, GET_TERM_CHAR, NOTHING, PROD, PUT_TERM_CHAR, RANDOM, hypervisor, rtas,
 };
+use crate::device::{self, Device};
+use crate::tree;
 use crate::vectors::{expected_registers, load, registers, store, timebase};
+use crate::words;
 use crate::{get, println, set};
 use core::arch::asm;
 
-type Check = fn() -> Result<(), &'static str>;
+/// Whether something holds, and if not, what is wrong.
+pub type Outcome = Result<(), &'static str>;
+
+type Check = fn() -> Outcome;
 
 const CHECKS: &[(&str, Check)] = &[
     ("calls", calls),
@@ -25,22 +31,39 @@ const CHECKS: &[(&str, Check)] = &[
     ("random-calls", random_calls),
 ];
 
-/// Runs all; returns how many failed.
-pub fn run() -> usize {
+/// Runs all of these unless the arguments say `probe=device`, and those of a
+/// device if there is one. Returns how many failed.
+pub fn run(tree: u64) -> usize {
+    let is_short = words::told(tree, "probe=device");
+    let own = match is_short {
+        true => &[],
+        false => CHECKS,
+    };
     let mut failed = 0;
-    for (name, check) in CHECKS {
-        match check() {
-            Ok(()) => println!("probe: ok    {name}"),
-            Err(why) => {
-                failed += 1;
-                println!("probe: FAIL  {name}: {why}");
+    let mut tell = |name: &str, outcome: Outcome| match outcome {
+        Ok(()) => println!("probe: ok    {name}"),
+        Err(why) => {
+            failed += 1;
+            println!("probe: FAIL  {name}: {why}");
+        }
+    };
+    for (name, check) in own {
+        tell(name, check());
+    }
+    match tree::bridge(tree) {
+        Some(bridge) => {
+            let device = Device { tree, bridge };
+            for (name, check) in device::CHECKS {
+                tell(name, check(&device));
             }
         }
+        None if is_short => tell("device", Err("there is none in the tree")),
+        None => {}
     }
     failed
 }
 
-fn want(holds: bool, otherwise: &'static str) -> Result<(), &'static str> {
+pub fn want(holds: bool, otherwise: &'static str) -> Result<(), &'static str> {
     if holds { Ok(()) } else { Err(otherwise) }
 }
 
@@ -150,6 +173,23 @@ fn time_goes_on() -> Result<(), &'static str> {
 fn last() -> [u64; 7] {
     // SAFETY: `entry.s` has it at 0x1000, written by its vectors only.
     core::array::from_fn(|index| unsafe { ((0x1000 + 8 * index) as *const u64).read_volatile() })
+}
+
+/// Interrupts until now.
+pub fn interrupts_so_far() -> u64 {
+    last()[6]
+}
+
+/// The vector of the last one.
+pub fn last_vector() -> u64 {
+    last()[0]
+}
+
+/// Lets others run for a while.
+pub fn pause(milliseconds: u64) {
+    set!(22, milliseconds * MILLISECOND);
+    hypervisor(CEDE, &[]);
+    set_external(false);
 }
 
 fn set_external(on: bool) {

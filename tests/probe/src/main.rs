@@ -10,7 +10,15 @@ mod checks;
 #[cfg(target_os = "none")]
 mod cost;
 #[cfg(target_os = "none")]
+mod device;
+#[cfg(target_os = "none")]
+mod edu;
+#[cfg(target_os = "none")]
+mod nvme;
+#[cfg(target_os = "none")]
 mod print;
+#[cfg(target_os = "none")]
+mod tree;
 #[cfg(target_os = "none")]
 mod vectors;
 #[cfg(target_os = "none")]
@@ -31,7 +39,7 @@ extern "C" fn probe_main(tree: u64) -> ! {
     // For a measurement alone.
     let failed = match words::told(tree, "probe=cost") {
         true => 0,
-        false => checks::run(),
+        false => checks::run(tree),
     };
     cost::measure();
     println!("bench: done");
