@@ -155,6 +155,11 @@ pub fn allocate_on(shift: u32, chip: Option<u32>) -> Result<Block, FrameError> {
     }
 }
 
+/// The chip whose memory `at` is.
+pub fn chip_of(at: HostAddr) -> Option<u32> {
+    FRAMES.lock().as_ref()?.chip_of(at)
+}
+
 /// Gives a block back.
 ///
 /// # Errors

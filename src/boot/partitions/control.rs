@@ -144,12 +144,13 @@ pub(super) fn begin(defined: &Arc<Defined>) -> Result<(), PartitionError> {
         }
     };
     info!(
-        "partition {}: {} MiB, {} vCPU(s), LPID {}, entered at {}",
+        "partition {}: {} MiB, {} vCPU(s), LPID {}, entered at {}, first on thread {:#06x}",
         defined.name(),
         defined.bytes() >> 20,
         partition.slots.len(),
         partition.lpid,
-        partition.entry
+        partition.entry,
+        partition.slots.first().map_or(0, |slot| slot.thread.pir())
     );
     defined.life().apply(Verb::Start)?;
     partitions().push(Arc::clone(&partition));
@@ -176,7 +177,7 @@ fn prepare(defined: &Arc<Defined>) -> Result<Arc<Partition>, PartitionError> {
     let space = Space::new(lpid, Arc::clone(defined), registers)?;
     let loaded = load::load(plan, &space, lpid, &bridges).map_err(PartitionError::Load)?;
     devices::open_all(defined)?;
-    let slots: Box<[Slot]> = choose_threads(plan.vcpus)
+    let slots: Box<[Slot]> = choose_threads(plan.vcpus, defined.chip())
         .iter()
         .map(|&thread| Slot {
             vcpu: UnsafeCell::new(Vcpu::new(lpid, lpcr::START, loaded.entry.get())),
@@ -206,18 +207,19 @@ fn prepare(defined: &Arc<Defined>) -> Result<Arc<Partition>, PartitionError> {
     Ok(partition)
 }
 
-/// A thread for each vCPU: those that are free, then the boot thread.
-fn choose_threads(count: usize) -> Vec<&'static Area> {
+/// A thread for each vCPU: those that are free, of `chip` first, then the boot
+/// thread.
+fn choose_threads(count: usize, chip: Option<u32>) -> Vec<&'static Area> {
     let all = partitions();
     let is_taken = |area: &Area| {
         let mut slots = all.iter().flat_map(|partition| partition.slots.iter());
         slots.any(|slot| slot.thread.index() == area.index())
     };
-    let free = secondaries::all()
-        .iter()
-        .copied()
-        .filter(|area| area.state() == ThreadState::Parked && !is_taken(area));
-    free.chain(core::iter::repeat(cpu::boot_area()))
+    let mut free: Vec<&Area> = secondaries::all().to_vec();
+    free.retain(|area| area.state() == ThreadState::Parked && !is_taken(area));
+    free.sort_by_key(|area| roster::chip_of(area.pir()) != chip);
+    free.into_iter()
+        .chain(core::iter::repeat(cpu::boot_area()))
         .take(count)
         .collect()
 }

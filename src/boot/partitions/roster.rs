@@ -136,6 +136,11 @@ impl Defined {
         }))
     }
 
+    /// The chip of its first memory, and of its threads where there is a choice.
+    pub fn chip(&self) -> Option<u32> {
+        runtime::chip_of(self.map().pieces().first()?.host)
+    }
+
     /// Whether it is destroyed when it stops.
     pub fn is_transient(&self) -> bool {
         self.transient
@@ -223,7 +228,11 @@ fn near(places: &[Place]) -> Option<u32> {
         return Some(bridge.described.chip);
     }
     let free = secondaries::all().first();
-    let pir = free.map_or_else(cpu::pir, |area| area.pir());
+    chip_of(free.map_or_else(cpu::pir, |area| area.pir()))
+}
+
+/// The chip of a thread.
+pub fn chip_of(pir: u64) -> Option<u32> {
     let cores = &runtime::machine()?.cpus.cores;
     let core = cores.iter().find(|core| core.threads.contains(&pir));
     core.map(|core| core.chip)

@@ -241,6 +241,12 @@ impl<'a> FrameAllocator<'a> {
         Ok(())
     }
 
+    /// The chip whose memory `at` is, if it is of a zone.
+    pub fn chip_of(&self, at: HostAddr) -> Option<u32> {
+        let is_in = |zone: &&Zone| zone.range.start() <= at && at < zone.range.end();
+        self.zones.iter().find(is_in).map(|zone| zone.chip)
+    }
+
     /// A block of 2^`shift` bytes, naturally aligned; from `chip` if it has
     /// one, else from any.
     ///

@@ -20,6 +20,21 @@ fn bits_when_new(ranges: &[Range]) -> Vec<u64> {
 }
 
 #[test]
+fn memory_is_of_the_chip_of_its_zone() {
+    let ranges = [range(0x1000, 0x1_0000), range(0x8_0000, 0x1000)];
+    let mut words = storage(&ranges);
+    let mut frames = FrameAllocator::new(&mut words);
+    frames.add_zone(ranges[0], 3).unwrap();
+    frames.add_zone(ranges[1], 8).unwrap();
+    let of = |at| frames.chip_of(HostAddr::new(at));
+    assert_eq!(
+        (of(0x1000), of(0x1_0fff), of(0x8_0000)),
+        (Some(3), Some(3), Some(8))
+    );
+    assert_eq!((of(0xfff), of(0x1_1000), of(0x8_1000)), (None, None, None));
+}
+
+#[test]
 fn random_use_never_overlaps_and_returns_exactly() {
     let ranges = [
         range(0x1000, 0x0fff_0000),

@@ -2,10 +2,11 @@
 
 use super::super::names;
 use crate::addr::{BusAddr, HostAddr};
-use crate::boot::banner::Size;
+use crate::boot::banner::{Size, plural};
 use crate::boot::partitions as guests;
 use crate::boot::pci::platform::{engine, ledger};
 use crate::boot::pci::{self, windows as known};
+use crate::boot::runtime;
 use crate::console::arguments::{Arguments, Outcome};
 use crate::console::picture::Picture;
 use crate::dma::{Audit, Meaning, WalkStep, Window};
@@ -15,6 +16,7 @@ use crate::{print, println};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 const LIOBN: &str = "a LIOBN, as windows shows them,";
 
@@ -87,15 +89,20 @@ pub(in super::super) fn tce(mut words: Arguments<'_>) -> Outcome<'_> {
 fn walk(window: &Window<crate::boot::pci::platform::Platform>, bus: BusAddr) {
     let Some(engine) = engine() else { return };
     let range = window.range();
-    println!(
-        "window {}: {range}, {} levels of {} entries",
-        names::name_of(window),
-        range.shape().levels(),
-        range.shape().entries()
-    );
     // Nothing is said under the window's lock.
     let mut steps: Vec<WalkStep> = Vec::with_capacity(8);
-    if let Err(error) = engine.walk(window, bus, |step| steps.push(step)) {
+    let walked = engine.walk(window, bus, |step| steps.push(step));
+    let root = steps.first().map(|step| step.table);
+    let levels = range.shape().levels() as usize;
+    println!(
+        "window {}: {range}, {levels} {} of {} entries{}",
+        names::name_of(window),
+        plural(levels, "level"),
+        range.shape().entries(),
+        root.and_then(runtime::chip_of)
+            .map_or_else(String::new, |chip| format!(", in memory of chip {chip}"))
+    );
+    if let Err(error) = walked {
         println!("tce: {error}");
         return;
     }
@@ -190,7 +197,7 @@ pub(in super::super) fn pins() {
         println!("No partitions, and nothing is pinned.");
         return;
     }
-    println!("  partition   region at               size      pins   entries  stranded");
+    println!("  partition   region at          chip       size      pins   entries  stranded");
     for (owner, name) in &owners {
         let theirs: Vec<_> = windows
             .iter()
@@ -199,17 +206,11 @@ pub(in super::super) fn pins() {
             .collect();
         let mut lines: Vec<Audit> = Vec::with_capacity(256);
         engine.audit(&theirs, |line| lines.push(line));
-        if theirs.is_empty() {
-            println!("  {name:<10}  no window, so nothing of it is pinned");
-        } else if lines.is_empty() {
-            println!("  {name:<10}  no memory");
-        }
         for line in lines {
             let region = line.region;
             println!(
-                "  {name:<10}  {:#017x}  {:>9}  {:>8}  {:>8}  {:>8}{}",
-                region.start,
-                Size(region.bytes),
+                "{}  {:>8}  {:>8}  {:>8}{}",
+                Start(name, region.start, region.bytes),
                 region.pins,
                 line.entries,
                 line.stranded,
@@ -220,5 +221,21 @@ pub(in super::super) fn pins() {
                 }
             );
         }
+        // Without a window there is nothing to compare.
+        let memory = guests::find(name).ok().filter(|_| theirs.is_empty());
+        for piece in memory.iter().flat_map(|defined| defined.map().pieces()) {
+            println!("{}  no window", Start(name, piece.host, piece.bytes));
+        }
+    }
+}
+
+/// How a region's line begins: owner, address, chip, bytes.
+struct Start<'a>(&'a str, HostAddr, u64);
+
+impl fmt::Display for Start<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(name, at, bytes) = *self;
+        let chip = runtime::chip_of(at).map_or_else(|| "-".into(), |chip| format!("{chip}"));
+        write!(f, "  {name:<10}  {at:#017x}  {chip:>4}  {:>9}", Size(bytes))
     }
 }
