@@ -53,12 +53,12 @@ impl<P: Platform> super::Engine<P> {
         self.detach_pe(window, pe, mode)?;
         let mut state = window.state.lock();
         if state.pes.is_empty() {
-            let before = state.phase;
             state.phase = Phase::Closing;
             drop(state);
             window.quiesce();
             let _killed = self.tear_down(window)?;
-            window.state.lock().phase = before;
+            // Empty and as new, even if a removal had failed before.
+            window.state.lock().phase = Phase::Open;
         } else if state.failed.is_some() {
             drop(state);
             self.sweep_if_healthy(window);

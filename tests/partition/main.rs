@@ -6,6 +6,7 @@ mod assign;
 mod build;
 mod bundle;
 mod life;
+mod lives;
 mod manifest;
 mod memory;
 mod rig;
