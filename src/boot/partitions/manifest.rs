@@ -36,11 +36,16 @@ pub fn define_all() {
 }
 
 fn take(manifest: &Manifest, bundle: Bundle<'static>) {
+    let is_there = |name: &str| manifest.partitions.iter().any(|it| it.name == name);
     for left_out in &manifest.left_out {
         for reason in &left_out.reasons {
             error!("{MANIFEST}: {reason}");
         }
-        warning!("partition {} is left out", left_out.node);
+        match (left_out.node.as_str(), is_there(&left_out.node)) {
+            ("", _) => warning!("a partition without a name is left out"),
+            (name, true) => warning!("a second partition {name} is left out"),
+            (name, false) => warning!("partition {name} is left out"),
+        }
     }
     if manifest.more > 0 {
         warning!("and {} more partitions are left out", manifest.more);

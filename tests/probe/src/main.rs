@@ -14,6 +14,8 @@ mod device;
 #[cfg(target_os = "none")]
 mod edu;
 #[cfg(target_os = "none")]
+mod ends;
+#[cfg(target_os = "none")]
 mod nvme;
 #[cfg(target_os = "none")]
 mod print;
@@ -32,10 +34,7 @@ core::arch::global_asm!(include_str!("entry.s"));
 #[unsafe(no_mangle)]
 extern "C" fn probe_main(tree: u64) -> ! {
     println!("probe: a partition of its own, tree at {tree:#x}");
-    // Nothing but to be there.
-    while words::told(tree, "probe=wait") {
-        call::hypervisor(call::CEDE, &[]);
-    }
+    ends::if_told(tree);
     // For a measurement alone.
     let failed = match words::told(tree, "probe=cost") {
         true => 0,

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::{bundle, image};
 
@@ -31,8 +31,9 @@ fn source(initrd: &str) -> Option<&str> {
 /// The initrd that `words` ask for, in `folder`; `None` if they do not ask for
 /// one of these:
 /// `bundle FILE.dts`, with the files that `files` place, and behind that
-/// `cut=BYTES` (that many are left) or `damaged` (the manifest's magic number);
-/// `partitions N`, of 2 MiB each.
+/// `cut=BYTES` (that many are left), `damaged` (the manifest's magic number),
+/// `swap=OLD/NEW` (the first OLD, as long as NEW) or `blank=OLD` (with NULs): the
+/// manifest comes first; `partitions N`, of 2 MiB each.
 ///
 /// # Errors
 /// dtc refuses the source, or words that mean nothing.
@@ -55,15 +56,29 @@ pub fn make(words: &str, files: &[String], folder: &Path) -> Result<Option<PathB
         if let Some(left) = word.strip_prefix("cut=") {
             bytes.truncate(left.parse()?);
         } else if word == "damaged" {
-            let at = bytes.windows(4).position(|four| four == MAGIC);
-            let at = at.context("the bundle has no manifest")?;
-            bytes[at] = 0;
+            put(&mut bytes, &MAGIC, &[0; 4])?;
+        } else if let Some((old, new)) = word
+            .strip_prefix("swap=")
+            .and_then(|pair| pair.split_once('/'))
+        {
+            put(&mut bytes, old.as_bytes(), new.as_bytes())?;
+        } else if let Some(old) = word.strip_prefix("blank=") {
+            put(&mut bytes, old.as_bytes(), &vec![0; old.len()])?;
         } else {
-            bail!("initrd: {word}: expected cut=BYTES or damaged");
+            bail!("initrd: {word}: expected cut=BYTES, damaged, swap=OLD/NEW or blank=OLD");
         }
     }
     image::write_if_changed(&output, &bytes)?;
     Ok(Some(output))
+}
+
+/// Puts `new` in the place of the first `old`.
+fn put(bytes: &mut [u8], old: &[u8], new: &[u8]) -> Result<()> {
+    ensure!(old.len() == new.len(), "{new:?} is not as long as {old:?}");
+    let at = bytes.windows(old.len()).position(|piece| piece == old);
+    let at = at.with_context(|| format!("the bundle has no {old:?}"))?;
+    bytes[at..at + old.len()].copy_from_slice(new);
+    Ok(())
 }
 
 fn many(count: u32) -> String {
