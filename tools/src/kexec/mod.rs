@@ -48,6 +48,8 @@ pub struct Linux {
     pub kernel: PathBuf,
     /// The initrd, which holds the image.
     pub initrd: PathBuf,
+    /// The initrd for a partition, of busybox alone.
+    pub partition_initrd: PathBuf,
 }
 
 /// Fetches what is missing and packs the image of now into the initrd.
@@ -83,7 +85,13 @@ pub fn make(workspace: &Workspace) -> Result<Linux> {
     archive.file("pinion.elf", 0o644, &read(workspace.image())?)?;
     let initrd = folder.join("initrd.cpio");
     image::write_if_changed(&initrd, &archive.finish()?)?;
-    Ok(Linux { kernel, initrd })
+    let partition_initrd = folder.join("partition-initrd.cpio");
+    image::write_if_changed(&partition_initrd, &partition_archive()?)?;
+    Ok(Linux {
+        kernel,
+        initrd,
+        partition_initrd,
+    })
 }
 
 /// Packs the kernel and an initrd of busybox alone into an archive that starts
@@ -98,22 +106,12 @@ pub fn partition(linux: &Linux, arguments: &str) -> Result<PathBuf> {
     let folder = Path::new(FOLDER);
     let mut archive = Archive::default();
     archive.file("kernel", 0o644, &read(&linux.kernel)?)?;
-    archive.file("initrd", 0o644, &partition_archive()?)?;
+    archive.file("initrd", 0o644, &read(&linux.partition_initrd)?)?;
     archive.file("bootargs", 0o644, arguments.as_bytes())?;
     let words: Vec<&str> = arguments.split_whitespace().collect();
     let name = words.last().map_or("plain", |word| word);
     let path = folder.join(format!("partition-{name}.cpio"));
     image::write_if_changed(&path, &archive.finish()?)?;
-    Ok(path)
-}
-
-/// Writes the initrd of busybox alone that a Linux in a partition starts with.
-///
-/// # Errors
-/// A file cannot be read or written.
-pub fn partition_initrd() -> Result<PathBuf> {
-    let path = Path::new(FOLDER).join("partition-initrd.cpio");
-    image::write_if_changed(&path, &partition_archive()?)?;
     Ok(path)
 }
 

@@ -36,7 +36,7 @@ pub fn prepare(workspace: &Workspace, options: &RunOptions) -> Result<RunOptions
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let blob = output.with_extension("dtb");
-    bundle::make(Path::new(MANIFEST), &output, &files(&linux)?, &blob)?;
+    bundle::make(Path::new(MANIFEST), &output, &files(&linux), &blob)?;
     let mut options = options.clone();
     options.smp.get_or_insert_with(|| SMP.to_owned());
     options.memory.get_or_insert_with(|| MEMORY.to_owned());
@@ -45,15 +45,11 @@ pub fn prepare(workspace: &Workspace, options: &RunOptions) -> Result<RunOptions
 }
 
 /// Where the files are that a manifest may name for Linux: `vmlinux`, `initrd`.
-///
-/// # Errors
-/// A file cannot be read or written.
-pub fn files(linux: &kexec::Linux) -> Result<Vec<String>> {
-    let initrd = kexec::partition_initrd()?;
-    Ok(vec![
+pub fn files(linux: &kexec::Linux) -> Vec<String> {
+    vec![
         format!("vmlinux={}", linux.kernel.display()),
-        format!("initrd={}", initrd.display()),
-    ])
+        format!("initrd={}", linux.partition_initrd.display()),
+    ]
 }
 
 /// What a person can do once it runs.

@@ -123,7 +123,7 @@ impl Artefacts {
         let mut files = Vec::new();
         if bundled::needs_linux(words) {
             match &self.linux {
-                Ok(linux) => files = run::linux::files(linux)?,
+                Ok(linux) => files = run::linux::files(linux),
                 Err(why) => return Ok(Err(why.clone())),
             }
         }
