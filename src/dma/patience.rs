@@ -35,3 +35,25 @@ impl Patience {
         true
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::addr::BusAddr;
+    use crate::tce::Entry;
+
+    #[test]
+    fn it_bears_a_busy_entry_so_often_and_nothing_else() {
+        let busy = DmaError::Busy {
+            bus: BusAddr::new(0x1000),
+            entry: Entry::Empty,
+        };
+        let mut patience = Patience::default();
+        for look in 0..LOOKS {
+            assert!(!patience.bears(&DmaError::WindowClosing), "{look}");
+            assert!(patience.bears(&busy), "{look}");
+        }
+        assert!(!patience.bears(&busy) && !patience.bears(&busy));
+        assert!(!patience.bears(&DmaError::WindowClosing));
+    }
+}

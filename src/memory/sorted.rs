@@ -192,7 +192,7 @@ mod tests {
         assert!(same.0.is_empty() && list.wants() == Some(20));
         let old = list.exchange(Sorted::room(3).unwrap());
         assert!(old.0.is_empty() && old.0.capacity() == 2);
-        assert!(list.set(4, 'c'));
+        assert!(list.set(4, 'c') && list.wants() == Some(22));
         assert_eq!(list.entries, [(3, 'b'), (4, 'c'), (5, 'd')]);
         let at = |key| (list.up_to(&key).copied(), list.after(&key).copied());
         assert_eq!(at(2), (None, Some((3, 'b'))));
@@ -223,6 +223,8 @@ mod tests {
                         assert_eq!(tree.insert(key, value), sorted.insert(key, value));
                     }
                 }
+                assert_eq!(tree.len(), sorted.len());
+                assert_eq!(tree.is_empty(), sorted.is_empty());
                 assert!(tree.iter().eq(sorted.iter()));
                 assert!(tree.values().eq(sorted.values()));
                 assert!(tree.range(key..).eq(sorted.range(key..)));

@@ -1,9 +1,9 @@
 //! What a person asks of a window: the last unmap of an address, its PEs.
 
 use pinion::addr::BusAddr;
-use pinion::dma::LastUnmap;
+use pinion::dma::{DetachMode, DmaError, LastUnmap, Meaning};
 use pinion::sim::PhbKind;
-use pinion::tce::{Access, PageShift, PageSizes};
+use pinion::tce::{Access, Entry, PageShift, PageSizes};
 
 use super::support::{Rig, pe};
 
@@ -52,6 +52,59 @@ fn the_last_unmap_of_any_byte_of_a_page_is_told() {
             assert_eq!(window.last_unmap(bus), last, "{bus:?}");
         }
     }
+}
+
+/// As a PHB walks, for any byte of a page: to the entry, to a table that is not
+/// there, or not at all.
+#[test]
+fn a_walk_tells_each_step() {
+    let rig = Rig::new(PhbKind::Phb4, PageShift::K64, 1);
+    let party = rig.party(1);
+    rig.grant(&party, 0x1000, 16);
+    let window = rig.window(&party, 0, 512 * 512 * 2, 3);
+    rig.plug(&party, &window, 0);
+    let page = 512 * 512 + 7 * 512 + 9;
+    rig.engine
+        .map(&window, rig.bus(page), rig.host(0x1003), 1, Access::Read)
+        .unwrap();
+    let walk = |bus: u64| {
+        let mut steps = Vec::new();
+        let result = rig
+            .engine
+            .walk(&window, BusAddr::new(bus), |step| steps.push(step));
+        (result, steps)
+    };
+    for byte in [0, 0x1234, 0xffff] {
+        let (result, steps) = walk(rig.bus(page).get() + byte);
+        assert_eq!(result, Ok(()));
+        let [root, node, leaf] = steps[..] else {
+            panic!("{steps:?}")
+        };
+        assert_eq!([root, node, leaf].map(|step| step.level), [0, 1, 2]);
+        assert_eq!([root, node, leaf].map(|step| step.index), [1, 7, 9]);
+        assert_eq!(root.meaning, Meaning::Table(node.table));
+        assert_eq!(node.meaning, Meaning::Table(leaf.table));
+        assert_eq!(root.bits, node.table.get() | 3);
+        let (host, access) = (rig.host(0x1003), Access::Read);
+        assert_eq!(leaf.meaning, Meaning::Page(Entry::Live { host, access }));
+        assert_eq!(leaf.bits, host.get() | 1);
+    }
+    let meanings = |page| {
+        let (result, steps) = walk(rig.bus(page).get());
+        assert_eq!(result, Ok(()));
+        steps.iter().map(|step| step.meaning).collect::<Vec<_>>()
+    };
+    assert_eq!(meanings(0), [Meaning::NoTable]);
+    let node = walk(rig.bus(page).get()).1[0].meaning;
+    assert_eq!(meanings(page + 512), [node, Meaning::NoTable]);
+    let empty = meanings(page + 1);
+    assert_eq!((empty.len(), empty[2]), (3, Meaning::Page(Entry::Empty)));
+    let (result, steps) = walk(rig.bus(512 * 512 * 2).get());
+    assert!(matches!(result, Err(DmaError::Range(_))), "{result:?}");
+    assert_eq!(steps, []);
+    rig.engine.remove(&window, DetachMode::Reset).unwrap();
+    let (result, steps) = walk(rig.bus(page).get());
+    assert_eq!((result, steps), (Err(DmaError::WindowClosing), vec![]));
 }
 
 #[test]
