@@ -69,14 +69,19 @@ fn scattered(index: u64) -> u64 {
 impl Load {
     /// `pages` pages for each window.
     pub fn new(setup: Setup, layout: Layout, pages: u64) -> Self {
-        let share = match layout {
-            Layout::Dense => pages,
-            Layout::Scattered | Layout::Sparse => pages.min(MEMORY / setup.windows),
-        };
+        Self::repeated(setup, layout, pages, 1)
+    }
+
+    /// `pages` pages `times` times, each time at another place, for each window.
+    pub fn repeated(setup: Setup, layout: Layout, pages: u64, times: u64) -> Self {
         let (each, stride) = match layout {
-            Layout::Dense => (share, share),
-            Layout::Scattered => (share.min(LIST), LIST),
+            Layout::Dense => (pages, pages),
+            Layout::Scattered => (pages.min(LIST), LIST),
             Layout::Sparse => (1, STRIDE),
+        };
+        let share = match layout {
+            Layout::Dense => pages * times,
+            Layout::Scattered | Layout::Sparse => (pages * times).min(MEMORY / setup.windows),
         };
         let slots = (share.div_ceil(each) * stride).next_power_of_two().max(512);
         let level_shift = match setup.levels {
@@ -124,7 +129,7 @@ impl Load {
                         .collect(),
                 };
                 let page = if layout == Layout::Dense {
-                    0
+                    first % MEMORY
                 } else {
                     scattered(first)
                 };
