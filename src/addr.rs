@@ -48,7 +48,7 @@ macro_rules! address {
             /// Whether the low `shift` bits are zero; `shift` is 0 to 63.
             #[inline]
             pub const fn is_aligned(self, shift: u32) -> bool {
-                self.0 & ((1 << shift) - 1) == 0
+                self.0 & 1u64.wrapping_shl(shift).wrapping_sub(1) == 0
             }
         }
 

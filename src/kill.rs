@@ -120,7 +120,7 @@ impl KillGate {
     fn pass<E>(&self, start: impl FnOnce() -> Result<(), E>) -> Result<(), Untrusted<E>> {
         // The caller's barrier comes before this load: a kill that is not yet
         // counted here starts after the barrier.
-        let needed = self.word.load(Ordering::Acquire) / ONE + 1;
+        let needed = (self.word.load(Ordering::Acquire) / ONE).wrapping_add(1);
         loop {
             let word = self.word.load(Ordering::Acquire);
             if word & FAILED != 0 {
@@ -169,7 +169,8 @@ impl KillGate {
         self.word
             .compare_exchange(
                 word,
-                word + ONE + RUNNING,
+                // 2^62 kills do not come.
+                word.wrapping_add(ONE | RUNNING),
                 Ordering::AcqRel,
                 Ordering::Relaxed,
             )
@@ -197,6 +198,7 @@ impl KillGate {
 }
 
 /// What is wanted, as the PHB of `pe` needs it.
+#[inline]
 fn scope(platform: &impl PhbPort, pe: PeId, wanted: KillScope) -> KillScope {
     match (platform.kill_style(pe), wanted) {
         (KillStyle::All, _) => KillScope::All,
@@ -250,13 +252,24 @@ fn kill_one(
         KillScope::Pages { .. } => gate.alone(kill),
         KillScope::Pe | KillScope::All => gate.pass(kill),
     };
-    result.map_err(|failure| match failure {
+    result.map_err(|failure| failed(platform, pe, gate, failure))
+}
+
+/// The end of a kill that is not to be relied on.
+#[cold]
+fn failed(
+    platform: &impl PhbPort,
+    pe: PeId,
+    gate: &KillGate,
+    failure: Untrusted<PhbError>,
+) -> PhbError {
+    match failure {
         Untrusted::Own(error) => {
             freeze(platform, pe, gate);
             error
         }
         Untrusted::Other => PhbError::Frozen,
-    })
+    }
 }
 
 /// A kill of all that `pe` remembers, even if one failed before. Drains the

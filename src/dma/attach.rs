@@ -77,7 +77,7 @@ impl<P: Platform> super::Engine<P> {
         };
         known.usage.lock().claim(pe, window)?;
         // Cannot be full: attaches are one at a time.
-        let _ = window.state.lock().pes.try_push(pe);
+        let _fits = window.state.lock().pes.push(pe);
         let tve = window.range.tve();
         // Its barrier carries what other threads have stored before, under the
         // window's lock: the PE finds nothing older.
@@ -126,7 +126,7 @@ impl<P: Platform> Window<P> {
     /// this returns, no operation kills it any more. For whoever controls the
     /// window.
     pub(super) fn leave(&self, pe: PeId) {
-        self.state.lock().pes.retain(|&mut other| other != pe);
+        self.state.lock().pes.remove(pe);
         self.outlast();
     }
 
@@ -135,7 +135,7 @@ impl<P: Platform> Window<P> {
         let mut state = self.state.lock();
         if !state.pes.contains(&pe) {
             // It has had its place until now, and nobody else attaches.
-            let _ = state.pes.try_push(pe);
+            let _fits = state.pes.push(pe);
         }
     }
 }

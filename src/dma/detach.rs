@@ -2,7 +2,7 @@
 
 use super::error::DmaError;
 use super::state::Phase;
-use super::window::{CHUNK, PeList, Window};
+use super::window::{CHUNK, Window};
 use crate::kill::{KillNumber, Killed};
 use crate::memory::ledger::RegionCounts;
 use crate::seam::sync::LockGuard;
@@ -72,9 +72,9 @@ impl<P: Platform> super::Engine<P> {
         let pes = {
             let mut state = window.state.lock();
             state.phase = Phase::Closing;
-            state.pes.clone()
+            state.pes
         };
-        for pe in pes {
+        for &pe in pes.iter() {
             self.detach_pe(window, pe, mode)?;
         }
         window.quiesce();
@@ -152,13 +152,14 @@ impl<P: Platform> super::Engine<P> {
         let state = window.state.lock();
         // Attaching is the caller's to prevent: it has claimed the window.
         debug_assert!(state.pes.is_empty(), "{:?}", state.pes);
-        let pes = state.pes.clone();
+        let pes = state.pes;
         drop(state);
         let killed = self.kill(window, &pes, KillScope::Pe)?;
         drop(
             window.sweep(memory, range, window.state.lock(), |_, segment| {
                 let Some(at) = segment.leaf else { return };
-                let mut tally = window.holdings.tally(window.page_shift());
+                let held = window.holdings.hold();
+                let mut tally = held.tally(window.page_shift());
                 leaf::exhume(
                     memory,
                     at.table,
@@ -231,7 +232,7 @@ impl<P: Platform> super::Engine<P> {
     /// After the failed PE has gone: if no other has failed, the window works
     /// again.
     fn sweep_if_healthy(&self, window: &Window<P>) {
-        let pes: PeList = window.state.lock().pes.clone();
+        let pes = window.state.lock().pes;
         if pes
             .iter()
             .all(|&pe| self.pe(pe).is_some_and(|known| !known.gate.has_failed()))

@@ -180,8 +180,8 @@ impl<P: Platform> Window<P> {
 
     /// Calls `visit` for each PE that uses the window.
     pub fn each_pe(&self, mut visit: impl FnMut(crate::seam::PeId)) {
-        let pes = self.state.lock().pes.clone();
-        for pe in pes {
+        let pes = self.state.lock().pes;
+        for &pe in pes.iter() {
             visit(pe);
         }
     }

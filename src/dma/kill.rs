@@ -2,7 +2,8 @@
 
 use super::detach::DetachStep;
 use super::error::DmaError;
-use super::window::{PeList, Window};
+use super::pes::PeList;
+use super::window::Window;
 use crate::kill::{self, KillGate, KillNumber, Killed};
 use crate::memory::ledger::OwnerId;
 use crate::seam::sync::{Lock, Rank};
@@ -43,10 +44,13 @@ impl<P: Platform> super::Engine<P> {
         kill::kill_each(&self.platform, &window.stake, pes, pages, |pe| {
             self.pe(pe).map(|known| &known.gate)
         })
-        .map_err(|(pe, error)| {
-            self.note_kill(pe, self.platform.ticks(), false);
-            DmaError::Kill { pe, error }
-        })
+        .map_err(|(pe, error)| self.kill_failed(pe, error))
+    }
+
+    #[cold]
+    fn kill_failed(&self, pe: PeId, error: PhbError) -> DmaError {
+        self.note_kill(pe, self.platform.ticks(), false);
+        DmaError::Kill { pe, error }
     }
 
     /// A kill of all that `pe` remembers, even if one failed before. The PE is

@@ -1,8 +1,9 @@
 //! An operation from its first store to the completed kill.
 
 use super::error::DmaError;
+use super::pes::PeList;
 use super::state::State;
-use super::window::{InFlight, PeList, Window};
+use super::window::{InFlight, Window};
 use crate::kill::Killed;
 use crate::memory::ledger::RegionCounts;
 use crate::seam::sync::{LockGuard, relax};
@@ -87,17 +88,20 @@ impl<'w, P: Platform> Operation<'w, P> {
     /// last store, so that a PE attached later has seen them all.
     #[inline]
     pub(super) fn seal(&mut self, state: &mut State) {
-        self.pes.clone_from(&state.pes);
+        self.pes = state.pes;
         self.sealed = true;
-        core::mem::swap(&mut self.retired, &mut state.retired);
+        if !state.retired.is_empty() {
+            core::mem::swap(&mut self.retired, &mut state.retired);
+        }
         self.relinks = self.linked || !self.retired.is_empty();
-        state.relinking += u32::from(self.relinks);
+        // As many as run in the window: stamps or threads run out first.
+        state.relinking = state.relinking.wrapping_add(u32::from(self.relinks));
         self.kills_levels = state.relinking != 0;
     }
 
     /// Nothing was changed.
     #[inline]
-    pub(super) fn cancel(mut self, state: &mut State) {
+    pub(super) fn cancel(&mut self, state: &mut State) {
         self.give_stamp(state);
         self.settled = true;
     }
@@ -112,14 +116,15 @@ impl<'w, P: Platform> Operation<'w, P> {
 
     /// Kills, and only if that is complete releases: first what `release` does,
     /// then the pins of `replaced` pages, then retired tables. Without any lock
-    /// held. If the kill fails, the PE is frozen and everything stays pinned.
+    /// held. If the kill fails, the PE is frozen and everything stays pinned. Once:
+    /// by reference, as an operation is too large to be moved for nothing.
     #[inline]
     pub(super) fn settle(
-        mut self,
+        &mut self,
         mut replaced: Option<&mut RegionCounts>,
         release: impl FnOnce(&mut Self, &Killed),
     ) -> Result<(), DmaError> {
-        if !self.sealed {
+        if !self.sealed || self.settled {
             debug_assert!(false, "a kill for nobody knows whom");
             self.strand(None, replaced.take());
             return Err(DmaError::WindowClosing);
@@ -130,7 +135,7 @@ impl<'w, P: Platform> Operation<'w, P> {
                     self.window.state.lock().relinking -= 1;
                     self.relinks = false;
                 }
-                release(&mut self, &killed);
+                release(self, &killed);
                 if let Some(replaced) = replaced {
                     replaced.release(&self.window.holdings, &killed);
                 }
@@ -143,15 +148,19 @@ impl<'w, P: Platform> Operation<'w, P> {
                 Ok(())
             }
             Err(error) => {
-                let pe = if let DmaError::Kill { pe, .. } = error {
-                    Some(pe)
-                } else {
-                    None
-                };
-                self.strand(pe, replaced.take());
+                self.fail(&error, replaced);
                 Err(error)
             }
         }
+    }
+
+    #[cold]
+    fn fail(&mut self, error: &DmaError, replaced: Option<&mut RegionCounts>) {
+        let pe = match *error {
+            DmaError::Kill { pe, .. } => Some(pe),
+            _ => None,
+        };
+        self.strand(pe, replaced);
     }
 
     /// A kill by page may leave indirect entries in a PHB: only where no level

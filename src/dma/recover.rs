@@ -13,7 +13,7 @@ impl<P: Platform> super::Engine<P> {
     pub(super) fn do_recover(&self, window: &Window<P>) -> Result<(), DmaError> {
         let _control = window.control()?;
         let mut state = window.state.lock();
-        let pes = state.pes.clone();
+        let pes = state.pes;
         // Frozen through another window, or by a detach: this one needs it too.
         let frozen = pes
             .iter()
@@ -25,7 +25,7 @@ impl<P: Platform> super::Engine<P> {
         drop(state);
         // No operation starts as long as the window counts as failed.
         window.quiesce();
-        for &pe in &pes {
+        for &pe in pes.iter() {
             if self.pe(pe).is_some_and(|known| known.gate.has_failed()) {
                 self.recover_pe(pe)
                     .map_err(|(step, error)| DmaError::Detach { pe, step, error })?;

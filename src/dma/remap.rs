@@ -13,8 +13,9 @@ use crate::addr::{BusAddr, HostAddr};
 use crate::memory::ledger::{Pins, RegionCounts, ScatteredPins};
 use crate::seam::Platform;
 use crate::tce::entry::{self, RIGHTS};
-use crate::tce::tree::Missing;
-use crate::tce::{Access, Entry, Slot, SlotRange, Stamp, Tce};
+use crate::tce::segments::Segment;
+use crate::tce::tree::{Leaf, Missing};
+use crate::tce::{Access, Entry, Slot, SlotRange, Stamp, Tce, leaf};
 
 /// The entries that a remap is to store.
 trait Wanted {
@@ -94,20 +95,12 @@ impl<P: Platform> super::Engine<P> {
         entries: &[Tce],
     ) -> Result<(), DmaError> {
         let range = window.slots(bus, entries.len() as u64)?;
-        let mask = window.range.shape().page().bytes() - 1;
-        if let Some(index) = entries
+        let mask = window.range.shape().page().bytes().wrapping_sub(1);
+        let all = entries
             .iter()
-            .position(|entry| entry.host().get() & mask != 0)
-        {
-            let bus = window.bus_of_index(range, index as u64);
-            let host = entries
-                .get(index)
-                .map_or(HostAddr::new(0), |entry| entry.host());
-            return Err(DmaError::MisalignedHost {
-                bus,
-                host,
-                page_bytes: mask + 1,
-            });
+            .fold(0, |all, entry| all | entry.host().get());
+        if all & mask != 0 {
+            return Err(window.misaligned_entry(range, entries, mask));
         }
         let mappings = entries.iter().filter(|entry| entry.is_mapping());
         let pins = window
@@ -139,13 +132,8 @@ impl<P: Platform> super::Engine<P> {
         if !entry.is_mapping() {
             return self.unmap_slots(window, range).map(|_| ());
         }
-        let page_bytes = window.range.shape().page().bytes();
         if !entry.host().is_aligned(window.page_shift()) {
-            return Err(DmaError::MisalignedHost {
-                bus,
-                host: entry.host(),
-                page_bytes,
-            });
+            return Err(window.misaligned(bus, entry.host()));
         }
         let hosts = (0..pages).map(|_| entry.host());
         let pins = window.holdings.pin_each(hosts, window.page_shift());
@@ -181,47 +169,46 @@ impl<P: Platform> super::Engine<P> {
         let mut replaced = RegionCounts::new();
         let mut reserve = Reserve::new(self, window);
         let mut patience = Patience::default();
-        let (operation, changes, stamp) = loop {
+        let (mut state, stamp, missing) = loop {
             let (mut state, stamp) = window.lock_with_stamp()?;
             let missing = match self.scan_tombstones(window, &state, range, wanted) {
-                Ok(missing) if reserve.covers(missing) => missing,
-                other => {
-                    state.stamps.give(stamp);
-                    drop(state);
-                    if let Err(error) = &other
-                        && patience.bears(error)
-                    {
-                        continue;
-                    }
-                    reserve.fill(other?)?;
-                    continue;
-                }
+                Ok(missing) if reserve.covers(missing) => break (state, stamp, missing),
+                other => other,
             };
-            if missing != Missing::default()
-                && let Err(error) = link_where(
-                    &self.platform,
-                    &state.tree,
-                    range,
-                    &mut reserve.spare,
-                    |first, pages| wanted.maps(first, pages),
-                )
+            state.stamps.give(stamp);
+            drop(state);
+            if let Err(error) = &missing
+                && patience.bears(error)
             {
-                state.stamps.give(stamp);
-                return Err(error);
+                continue;
             }
-            let mut operation = Operation::begin(self, window, range, Some(stamp), true);
-            let changes = self.store_all(window, &mut state, range, wanted, stamp, &mut replaced);
-            if !changes.buried {
-                operation.give_stamp(&mut state);
-            }
-            if !(changes.mapped || changes.buried || changes.foreign) {
-                operation.cancel(&mut state);
-                return Ok(());
-            }
-            operation.linked = missing != Missing::default();
-            operation.seal(&mut state);
-            break (operation, changes, stamp);
+            reserve.fill(missing?)?;
         };
+        let links = missing != Missing::default();
+        if links
+            && let Err(error) = link_where(
+                &self.platform,
+                &state.tree,
+                range,
+                &mut reserve.spare,
+                |first, pages| wanted.maps(first, pages),
+            )
+        {
+            state.stamps.give(stamp);
+            return Err(error);
+        }
+        let mut operation = Operation::begin(self, window, range, Some(stamp), true);
+        let changes = self.store_all(window, &mut state, range, wanted, stamp, &mut replaced);
+        if !changes.buried {
+            operation.give_stamp(&mut state);
+        }
+        if !(changes.mapped || changes.buried || changes.foreign) {
+            operation.cancel(&mut state);
+            return Ok(());
+        }
+        operation.linked = links;
+        operation.seal(&mut state);
+        drop(state);
         pins.keep();
         drop(reserve);
         operation.settle(Some(&mut replaced), |operation, killed| {
@@ -246,19 +233,8 @@ impl<P: Platform> super::Engine<P> {
         let mut lacking = false;
         for segment in state.tree.segments(memory, range) {
             if let Some(at) = segment.leaf {
-                for offset in 0..segment.pages {
-                    let bits = memory.load(at.table, at.index.wrapping_add(offset as usize));
-                    if bits & RIGHTS == 0
-                        && bits != 0
-                        && wanted.bits(done.wrapping_add(offset)) != 0
-                    {
-                        let slot = Slot::new(segment.first.get().wrapping_add(offset));
-                        let entry = Entry::from_bits(bits);
-                        return Err(DmaError::Busy {
-                            bus: window.range.bus(slot),
-                            entry,
-                        });
-                    }
+                if leaf::any_buried(memory, at.table, at.index, segment.pages as usize) {
+                    self.check_tombstones(window, &segment, at, done, wanted)?;
                 }
             } else {
                 lacking |= wanted.maps(done, segment.pages);
@@ -272,6 +248,29 @@ impl<P: Platform> super::Engine<P> {
         } else {
             Missing::default()
         })
+    }
+
+    /// Busy if a mapping is wanted where `segment`, from page `done` of the range on,
+    /// has a tombstone.
+    #[cold]
+    fn check_tombstones(
+        &self,
+        window: &Window<P>,
+        segment: &Segment,
+        at: Leaf,
+        done: u64,
+        wanted: &impl Wanted,
+    ) -> Result<(), DmaError> {
+        for offset in 0..segment.pages {
+            let index = at.index.wrapping_add(offset as usize);
+            let entry = Entry::from_bits(self.platform.load(at.table, index));
+            if matches!(entry, Entry::Tombstone { .. })
+                && wanted.bits(done.wrapping_add(offset)) != 0
+            {
+                return Err(window.busy(segment.first, offset, entry));
+            }
+        }
+        Ok(())
     }
 
     /// Stores the wanted entries. What was live and is replaced is counted in
@@ -298,7 +297,8 @@ impl<P: Platform> super::Engine<P> {
                 // The regions' lock is let go in between: a writer that waits
                 // for it holds the books of the whole machine.
                 let end = segment.pages.min(offset.wrapping_add(CHUNK));
-                let mut tally = window.holdings.tally(window.page_shift());
+                let held = window.holdings.hold();
+                let mut tally = held.tally(window.page_shift());
                 while offset < end {
                     let index = at.index.wrapping_add(offset as usize);
                     let old = memory.load(at.table, index);
@@ -335,6 +335,17 @@ impl<P: Platform> super::Engine<P> {
 }
 
 impl<P: Platform> Window<P> {
+    /// The first of `entries` whose page is none.
+    #[cold]
+    fn misaligned_entry(&self, range: SlotRange, entries: &[Tce], mask: u64) -> DmaError {
+        let misaligned = |entry: &&Tce| entry.host().get() & mask != 0;
+        let found = (0..).zip(entries).find(|(_, entry)| misaligned(entry));
+        let (index, host) = found.map_or((0, HostAddr::new(0)), |(index, entry)| {
+            (index, entry.host())
+        });
+        self.misaligned(self.bus_of_index(range, index), host)
+    }
+
     /// The bus address of page `index` of a range.
     #[cold]
     fn bus_of_index(&self, range: SlotRange, index: u64) -> BusAddr {

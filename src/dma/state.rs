@@ -3,8 +3,8 @@
 use arrayvec::ArrayVec;
 
 use super::error::DmaError;
+use super::pes::PeList;
 use super::recent::Recent;
-use super::window::PeList;
 use crate::addr::BusAddr;
 use crate::memory::ledger::RegionCounts;
 use crate::seam::{PeId, TableMemory};

@@ -169,7 +169,8 @@ pub(super) fn exhume<P: Platform>(
     owned: impl Fn(u64) -> bool,
 ) {
     let Some(at) = segment.leaf else { return };
-    let Some(mut releaser) = window.holdings.releaser(window.page_shift(), killed) else {
+    let held = window.holdings.hold();
+    let Some(mut releaser) = held.releaser(window.page_shift(), killed) else {
         return;
     };
     let freed = leaf::exhume(
@@ -183,6 +184,7 @@ pub(super) fn exhume<P: Platform>(
         },
     );
     drop(releaser);
+    drop(held);
     if freed != 0 && state.tree.emptied(memory, &at, freed) {
         state.note_empty(memory, segment.first);
     }

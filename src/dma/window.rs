@@ -2,24 +2,17 @@
 
 use alloc::sync::Arc;
 
-use arrayvec::ArrayVec;
-
 use super::error::DmaError;
 use super::liobn::Liobn;
 use super::quota::Quota;
 use super::state::State;
 use crate::addr::{BusAddr, HostAddr};
 use crate::kill::{Killed, Stake};
-use crate::memory::ledger::{Holdings, OwnerId, Pins};
+use crate::memory::ledger::{Holdings, OwnerId, PinError, Pins};
 use crate::seam::sync::{AtomicU32, AtomicU64, Lock, LockGuard, Ordering, Rank, relax};
-use crate::seam::{DmaTable, PeId, Platform};
+use crate::seam::{DmaTable, Platform};
 use crate::tce::segments::Segment;
-use crate::tce::{Access, PageSizes, SlotRange, TableShape, Tce, Tree, WindowRange};
-
-/// Most PEs that can share one window.
-pub const PES_PER_WINDOW: usize = 8;
-
-pub(super) type PeList = ArrayVec<PeId, PES_PER_WINDOW>;
+use crate::tce::{Access, Entry, PageSizes, Slot, SlotRange, TableShape, Tce, Tree, WindowRange};
 
 /// Entries for which the lock is held at a time, where the operation need not
 /// be atomic as a whole.
@@ -133,19 +126,30 @@ impl<P: Platform> Window<P> {
         host: HostAddr,
         access: Access,
     ) -> Result<Tce, DmaError> {
-        let page_bytes = self.range.shape().page().bytes();
-        if !host.is_aligned(self.page_shift()) {
-            return Err(DmaError::MisalignedHost {
-                bus,
-                host,
-                page_bytes,
-            });
-        }
-        Tce::new(host, access).ok_or(DmaError::MisalignedHost {
+        let aligned = host.is_aligned(self.page_shift());
+        Tce::new(host, access)
+            .filter(|_| aligned)
+            .ok_or_else(|| self.misaligned(bus, host))
+    }
+
+    /// The page at `host`, for `bus`, is no IO page.
+    #[cold]
+    pub(super) fn misaligned(&self, bus: BusAddr, host: HostAddr) -> DmaError {
+        DmaError::MisalignedHost {
             bus,
             host,
-            page_bytes,
-        })
+            page_bytes: self.range.shape().page().bytes(),
+        }
+    }
+
+    /// What is in the way at the slot that is `further` slots after `first`.
+    #[cold]
+    pub(super) fn busy(&self, first: Slot, further: u64, entry: Entry) -> DmaError {
+        let slot = Slot::new(first.get().wrapping_add(further));
+        DmaError::Busy {
+            bus: self.range.bus(slot),
+            entry,
+        }
     }
 
     /// Pins the `pages` pages from `host` that are to be mapped from `bus` on.
@@ -156,14 +160,17 @@ impl<P: Platform> Window<P> {
         host: HostAddr,
         pages: u64,
     ) -> Result<Pins<'_, P>, DmaError> {
-        self.holdings
-            .pin(host, pages, self.page_shift())
-            .map_err(|error| {
-                // The bus address that the page of the error was for.
-                let offset = error.host().get().wrapping_sub(host.get());
-                let bus = BusAddr::new(bus.get().wrapping_add(offset));
-                DmaError::Pin { bus, error }
-            })
+        let pinned = self.holdings.pin(host, pages, self.page_shift());
+        pinned.map_err(|error| self.not_pinned(bus, host, error))
+    }
+
+    /// Why the pages from `host` on, for `bus`, were not pinned.
+    #[cold]
+    fn not_pinned(&self, bus: BusAddr, host: HostAddr, error: PinError) -> DmaError {
+        // The bus address that the page of the error was for.
+        let offset = error.host().get().wrapping_sub(host.get());
+        let bus = BusAddr::new(bus.get().wrapping_add(offset));
+        DmaError::Pin { bus, error }
     }
 
     /// Counts a thread that uses the table, until the result is dropped. Under
@@ -237,6 +244,28 @@ impl<P: Platform> Window<P> {
         range: SlotRange,
         held: LockGuard<'w, State, P>,
         mut visit: impl FnMut(&mut State, &Segment),
+    ) -> LockGuard<'w, State, P> {
+        let mut state = held;
+        if range.pages() <= CHUNK
+            && let Some(leaf) = state.tree.one_leaf(memory, range)
+        {
+            let segment = Segment {
+                first: range.first(),
+                pages: range.pages(),
+                leaf: Some(leaf),
+            };
+            visit(&mut state, &segment);
+            return state;
+        }
+        self.sweep_parts(memory, range, state, &mut visit)
+    }
+
+    fn sweep_parts<'w>(
+        &'w self,
+        memory: &P,
+        range: SlotRange,
+        held: LockGuard<'w, State, P>,
+        visit: &mut dyn FnMut(&mut State, &Segment),
     ) -> LockGuard<'w, State, P> {
         let mut state = held;
         let mut done = 0;

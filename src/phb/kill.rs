@@ -104,8 +104,24 @@ fn kill3<H: PhbHardware>(hardware: &H, pe: u16, scope: KillScope) {
     }
 }
 
-/// Waits until `register & mask == wanted`.
+/// Waits until `register & mask == wanted`: mostly it is at the first look.
+#[inline]
 fn wait<H: PhbHardware>(
+    hardware: &H,
+    register: u64,
+    mask: u64,
+    wanted: u64,
+) -> Result<(), PhbError> {
+    let value = hardware.load(register);
+    if value & mask == wanted && value != u64::MAX {
+        return Ok(());
+    }
+    wait_on(hardware, register, mask, wanted)
+}
+
+/// Looks again and again, by the clock.
+#[cold]
+fn wait_on<H: PhbHardware>(
     hardware: &H,
     register: u64,
     mask: u64,

@@ -9,7 +9,8 @@ use crate::seam::TableMemory;
 /// sees an invalid entry.
 #[derive(Debug, Default)]
 pub struct Chain {
-    head: Option<HostAddr>,
+    // Address 0 ends it: no table is there, a TVE could not name it.
+    head: HostAddr,
     length: u64,
 }
 
@@ -28,19 +29,17 @@ impl Chain {
 
     /// Adds `table`, all of whose entries are 0.
     pub fn push<M: TableMemory>(&mut self, memory: &M, table: HostAddr) {
-        memory.store(table, 0, self.head.map_or(0, HostAddr::get));
-        self.head = Some(table);
+        memory.store(table, 0, self.head.get());
+        self.head = table;
         self.length += 1;
     }
 
     /// Removes a table; all of its entries are 0 again.
     pub fn pop<M: TableMemory>(&mut self, memory: &M) -> Option<HostAddr> {
-        let table = self.head?;
-        let next = memory.load(table, 0);
+        self.length = self.length.checked_sub(1)?;
+        let table = self.head;
+        self.head = HostAddr::new(memory.load(table, 0));
         memory.store(table, 0, 0);
-        // Address 0 ends the chain: no table is there, a TVE could not name it.
-        self.head = (next != 0).then_some(HostAddr::new(next));
-        self.length -= 1;
         Some(table)
     }
 }

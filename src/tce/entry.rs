@@ -201,6 +201,13 @@ impl Entry {
     }
 }
 
+/// Whether there may be a tombstone among the entries whose bits are or-ed: a live
+/// entry has nothing of its mark.
+#[inline]
+pub(crate) const fn any_buried(bits: u64) -> bool {
+    bits & TOMBSTONE != 0
+}
+
 /// Whether a device could write the page of live entry or tombstone `bits`.
 #[inline]
 pub(crate) const fn wrote(bits: u64) -> bool {

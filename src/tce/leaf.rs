@@ -2,7 +2,8 @@
 //!
 //! Indices and entries are computed with wrapping arithmetic: the caller's
 //! `SlotRange` and pins have proved that nothing wraps, and a check per page
-//! would double the cost. Loops go by eight, with one branch per group.
+//! would double the cost. Loops go by eight, with one branch per group. One entry,
+//! which is what most operations are for, goes without a loop.
 
 use super::entry::{self, RIGHTS, Stamp};
 use crate::addr::HostAddr;
@@ -13,6 +14,18 @@ const GROUP: usize = 8;
 /// Index of the first entry that is not empty, among `count` from `start`.
 #[inline]
 pub fn first_used<M: TableMemory>(
+    memory: &M,
+    leaf: HostAddr,
+    start: usize,
+    count: usize,
+) -> Option<usize> {
+    if count == 1 {
+        return (memory.load(leaf, start) != 0).then_some(start);
+    }
+    first_used_of_many(memory, leaf, start, count)
+}
+
+fn first_used_of_many<M: TableMemory>(
     memory: &M,
     leaf: HostAddr,
     start: usize,
@@ -39,9 +52,43 @@ pub fn first_used<M: TableMemory>(
     None
 }
 
+/// Whether a tombstone is among `count` entries from `start`.
+#[inline]
+pub fn any_buried<M: TableMemory>(memory: &M, leaf: HostAddr, start: usize, count: usize) -> bool {
+    let end = start.wrapping_add(count);
+    let mut index = start;
+    let mut any = 0;
+    while end.wrapping_sub(index) >= GROUP {
+        for lane in 0..GROUP {
+            any |= memory.load(leaf, index.wrapping_add(lane));
+        }
+        index = index.wrapping_add(GROUP);
+    }
+    while index < end {
+        any |= memory.load(leaf, index);
+        index = index.wrapping_add(1);
+    }
+    entry::any_buried(any)
+}
+
 /// Stores `first`, `first + step`, ... into `count` entries from `start`.
 #[inline]
 pub fn fill<M: TableMemory>(
+    memory: &M,
+    leaf: HostAddr,
+    start: usize,
+    count: usize,
+    first: u64,
+    step: u64,
+) {
+    if count == 1 {
+        memory.store(leaf, start, first);
+    } else {
+        fill_many(memory, leaf, start, count, first, step);
+    }
+}
+
+fn fill_many<M: TableMemory>(
     memory: &M,
     leaf: HostAddr,
     start: usize,
@@ -79,6 +126,25 @@ pub fn bury_run<M: TableMemory>(
     stamp: Stamp,
 ) -> usize {
     let burial = stamp.burial(first & RIGHTS);
+    if count != 1 {
+        return bury_run_of_many(memory, leaf, start, count, first, step, burial);
+    }
+    let as_expected = memory.load(leaf, start) == first;
+    if as_expected {
+        memory.store(leaf, start, first ^ burial);
+    }
+    usize::from(as_expected)
+}
+
+fn bury_run_of_many<M: TableMemory>(
+    memory: &M,
+    leaf: HostAddr,
+    start: usize,
+    count: usize,
+    first: u64,
+    step: u64,
+    burial: u64,
+) -> usize {
     let end = start.wrapping_add(count);
     let mut index = start;
     let mut expected = first;

@@ -53,7 +53,7 @@ impl PageShift {
     /// Bytes of a page.
     #[inline]
     pub const fn bytes(self) -> u64 {
-        1 << self.0
+        1u64.wrapping_shl(self.get())
     }
 }
 

@@ -78,25 +78,31 @@ impl TableShape {
     /// Log2 of the entries of one table.
     #[inline]
     pub const fn index_bits(self) -> u32 {
-        self.level_shift as u32 - 3
+        (self.level_shift as u32).wrapping_sub(3)
     }
 
     /// Entries of one table.
     #[inline]
     pub const fn entries(self) -> usize {
-        1 << self.index_bits()
+        1usize.wrapping_shl(self.index_bits())
+    }
+
+    #[inline]
+    const fn index_mask(self) -> usize {
+        self.entries().wrapping_sub(1)
     }
 
     /// Log2 of the slots of the whole table.
     #[inline]
     pub const fn slot_bits(self) -> u32 {
-        self.levels as u32 * self.index_bits()
+        (self.levels as u32).wrapping_mul(self.index_bits())
     }
 
     /// Log2 of the slots below one entry of a table on `level`; level 0 is the root.
     #[inline]
     pub const fn entry_bits(self, level: u32) -> u32 {
-        (self.levels as u32 - 1)
+        (self.levels as u32)
+            .wrapping_sub(1)
             .wrapping_sub(level)
             .wrapping_mul(self.index_bits())
     }
@@ -104,19 +110,19 @@ impl TableShape {
     /// Index of `slot` in its table on `level`.
     #[inline]
     pub const fn index(self, slot: Slot, level: u32) -> usize {
-        (slot.get() >> self.entry_bits(level)) as usize & (self.entries() - 1)
+        slot.get().wrapping_shr(self.entry_bits(level)) as usize & self.index_mask()
     }
 
     /// Index of `slot` in its leaf.
     #[inline]
     pub const fn leaf_index(self, slot: Slot) -> usize {
-        slot.get() as usize & (self.entries() - 1)
+        slot.get() as usize & self.index_mask()
     }
 
     /// Whether tables on `level` are leaves.
     #[inline]
     pub const fn is_leaf(self, level: u32) -> bool {
-        level + 1 == self.levels as u32
+        level.wrapping_add(1) == self.levels as u32
     }
 
     /// Log2 of the bytes to allocate for a table on `level`. Above the leaves,

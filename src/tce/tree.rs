@@ -79,13 +79,27 @@ impl Tree {
     /// Where `slot` is.
     #[inline]
     pub fn find<M: TableMemory>(&self, memory: &M, slot: Slot) -> Position {
+        if self.shape.levels() != 1 {
+            return self.find_below(memory, slot);
+        }
+        Position::In(Leaf {
+            table: self.root,
+            index: self.shape.leaf_index(slot),
+            parent: None,
+        })
+    }
+
+    /// As [`Tree::find`], in any number of levels.
+    fn find_below<M: TableMemory>(&self, memory: &M, slot: Slot) -> Position {
         let mut table = self.root;
         let mut parent = None;
-        for level in 0..self.shape.levels() - 1 {
+        for level in 0..self.shape.levels().wrapping_sub(1) {
             let index = self.shape.index(slot, level);
             let bits = memory.load(table, index);
             if bits == 0 {
-                let below = (1 << self.shape.entry_bits(level)) - 1;
+                let below = 1u64
+                    .wrapping_shl(self.shape.entry_bits(level))
+                    .wrapping_sub(1);
                 return Position::Hole {
                     end: Slot::new((slot.get() | below).wrapping_add(1)),
                 };
@@ -98,6 +112,16 @@ impl Tree {
             index: self.shape.leaf_index(slot),
             parent,
         })
+    }
+
+    /// The leaf that all of `range` is in, which is what most operations are for.
+    #[inline]
+    pub fn one_leaf<M: TableMemory>(&self, memory: &M, range: SlotRange) -> Option<Leaf> {
+        let room = |leaf: &Leaf| self.shape.entries().wrapping_sub(leaf.index) as u64;
+        match self.find(memory, range.first()) {
+            Position::In(leaf) if range.pages() <= room(&leaf) => Some(leaf),
+            _ => None,
+        }
     }
 
     /// The parts of `range`, each in one leaf or in none.

@@ -212,48 +212,52 @@ impl WindowRange {
     /// The slots of `pages` pages from `bus`, at most `limit`.
     #[inline]
     pub fn slots(&self, bus: BusAddr, pages: u64, limit: u64) -> Result<SlotRange, RangeError> {
+        let page = self.shape.page();
+        let offset = bus.get().wrapping_sub(self.base.get());
+        let index = offset.wrapping_shr(page.get());
+        // The window's base is aligned. What begins and ends inside of it, with 1 to
+        // its number of pages, does not pass 2^64. Below the base, the index is more
+        // than any window has.
+        let inside = index < self.pages && pages <= self.pages.wrapping_sub(index);
+        if inside && pages.wrapping_sub(1) < limit && offset & page.bytes().wrapping_sub(1) == 0 {
+            Ok(SlotRange {
+                first: self.slot(PageIndex(index)),
+                pages,
+            })
+        } else {
+            Err(self.no_slots(bus, pages, limit))
+        }
+    }
+
+    /// Why [`WindowRange::slots`] finds none; the first of several reasons.
+    #[cold]
+    fn no_slots(&self, bus: BusAddr, pages: u64, limit: u64) -> RangeError {
         let page = self.shape.page().get();
         if pages == 0 {
-            return Err(RangeError::Empty(bus));
+            return RangeError::Empty(bus);
         }
         if !bus.is_aligned(page) {
-            return Err(RangeError::Misaligned {
+            return RangeError::Misaligned {
                 bus,
                 page_bytes: 1 << page,
-            });
+            };
         }
-        let outside = RangeError::Outside {
+        let end = pages
+            .checked_mul(1 << page)
+            .and_then(|bytes| bus.checked_add(bytes - 1));
+        if end.is_none() {
+            return RangeError::Overflow { bus, pages };
+        }
+        let index = self.page_index(bus);
+        if index.is_some_and(|PageIndex(index)| pages <= self.pages - index) {
+            return RangeError::TooMany { pages, limit };
+        }
+        RangeError::Outside {
             bus,
             pages,
             start: self.base,
             end: self.last(),
-        };
-        if pages > self.pages {
-            // Either the end is beyond 2^64, or the window is too small.
-            let end = pages
-                .checked_mul(1 << page)
-                .and_then(|bytes| bus.checked_add(bytes - 1));
-            return Err(if end.is_none() {
-                RangeError::Overflow { bus, pages }
-            } else {
-                outside
-            });
         }
-        if bus.checked_add((pages << page) - 1).is_none() {
-            return Err(RangeError::Overflow { bus, pages });
-        }
-        let index = self.page_index(bus).ok_or(outside)?;
-        // No overflow: both are at most the window's pages.
-        if index.0.wrapping_add(pages) > self.pages {
-            return Err(outside);
-        }
-        if pages > limit {
-            return Err(RangeError::TooMany { pages, limit });
-        }
-        Ok(SlotRange {
-            first: self.slot(index),
-            pages,
-        })
     }
 
     /// All slots of the window.
@@ -271,14 +275,16 @@ impl WindowRange {
         BusAddr::new(
             self.base
                 .get()
-                .wrapping_add(slot.0.wrapping_sub(self.offset) << page),
+                .wrapping_add(slot.0.wrapping_sub(self.offset).wrapping_shl(page)),
         )
     }
 
     /// The page that `bus` is in; `None` outside of the window.
     #[inline]
     pub fn page_index(&self, bus: BusAddr) -> Option<PageIndex> {
-        let index = bus.checked_sub(self.base)? >> self.shape.page().get();
+        let index = bus
+            .checked_sub(self.base)?
+            .wrapping_shr(self.shape.page().get());
         (index < self.pages).then_some(PageIndex(index))
     }
 

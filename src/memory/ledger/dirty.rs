@@ -51,8 +51,9 @@ impl DirtyMap {
     /// Marks the `bytes` bytes at `offset`, at least 1, all inside.
     #[inline]
     pub(super) fn mark(&self, offset: u64, bytes: u64) {
-        let first = (offset >> self.granule) as usize;
-        let last = (offset.wrapping_add(bytes).wrapping_sub(1) >> self.granule) as usize;
+        let granule = |offset: u64| offset.wrapping_shr(self.granule) as usize;
+        let first = granule(offset);
+        let last = granule(offset.wrapping_add(bytes).wrapping_sub(1));
         if first == last {
             if let Some(mark) = self.marks.get(first) {
                 set(mark);

@@ -67,7 +67,7 @@ impl Gate {
                 return Err(GateError::Closed);
             }
             // No overflow: the count is below 2^60.
-            if pins > COUNT - (word & COUNT) {
+            if pins > COUNT.wrapping_sub(word & COUNT) {
                 return Err(GateError::Overflow(pins));
             }
             let next = word.wrapping_add(pins) | USED;
@@ -89,9 +89,14 @@ impl Gate {
         // Release: all accesses under the pins come before the owner change.
         let before = self.0.fetch_sub(pins, Ordering::Release);
         if before & COUNT < pins {
-            self.0.store(CLOSED | BROKEN, Ordering::Release);
-            debug_assert!(false, "{pins} pins removed of {}", before & COUNT);
+            self.break_for(before & COUNT, pins);
         }
+    }
+
+    #[cold]
+    fn break_for(&self, before: u64, pins: u64) {
+        self.0.store(CLOSED | BROKEN, Ordering::Release);
+        debug_assert!(false, "{pins} pins removed of {before}");
     }
 
     /// Admits no more pins; returns how many there are.

@@ -4,8 +4,7 @@ use super::dirty::{TAKEN, Taken};
 use super::gate::GateState;
 use super::region::{Region, RegionInfo, RegionNumber};
 use super::regions::Regions;
-use super::release::{Releaser, Tally};
-use super::{FRAME_SHIFT, LedgerError, OwnerId, REGIONS_PER_OWNER};
+use super::{LedgerError, OwnerId, REGIONS_PER_OWNER};
 use crate::addr::HostAddr;
 use crate::kill::Killed;
 use crate::seam::Interrupts;
@@ -20,7 +19,7 @@ pub struct Holdings<I: Interrupts> {
     pub(super) regions: Shared<Regions, I>,
     // Operations that marked pages before their kill: a device may write them
     // after the mark, so no mark is taken away until they are over.
-    replacing: AtomicU64,
+    pub(super) replacing: AtomicU64,
     // Regions on their way here, which have their room. Under the books' lock.
     arriving: AtomicU64,
 }
@@ -63,22 +62,13 @@ impl<I: Interrupts> Holdings<I> {
         });
     }
 
-    /// Removes a pin of each page, in any order, that no entry has stood for.
-    #[cold]
-    pub(super) fn unpin_list(&self, pages: impl Iterator<Item = HostAddr>) {
-        let mut releaser = Releaser::new(self.regions.read(), FRAME_SHIFT);
-        for host in pages {
-            releaser.release(host, false);
-        }
-    }
-
     /// As [`Holdings::unpin`], of pages that a device may have written.
     pub fn unpin_dirty(&self, host: HostAddr, pages: u64, page_shift: u32, killed: &Killed) {
         if !self.believes(killed) {
             return;
         }
         self.each_piece(host, pages, page_shift, |region, offset, pages| {
-            region.mark(offset, pages << page_shift);
+            region.mark(offset, pages.wrapping_shl(page_shift));
             region.gate().unpin(pages);
         });
     }
@@ -100,29 +90,15 @@ impl<I: Interrupts> Holdings<I> {
                 return;
             };
             let offset = at.wrapping_sub(region.start().get());
-            let here = left.min((region.bytes() - offset) >> page_shift);
+            let here = left.min(region.room(HostAddr::new(at)).wrapping_shr(page_shift));
             if here == 0 {
                 debug_assert!(false, "pinned page {at:#x} is in two regions");
                 return;
             }
             piece(region, offset, here);
             left = left.wrapping_sub(here);
-            at = at.wrapping_add(here << page_shift);
+            at = at.wrapping_add(here.wrapping_shl(page_shift));
         }
-    }
-
-    /// Starts to release pages one by one, that entries stood for. `None` if the
-    /// kill was for another owner.
-    #[inline]
-    pub fn releaser(&self, page_shift: u32, killed: &Killed) -> Option<Releaser<'_, I>> {
-        let mine = self.believes(killed);
-        mine.then(|| Releaser::new(self.regions.read(), page_shift))
-    }
-
-    /// Starts to count pages one by one, by region.
-    #[inline]
-    pub fn tally(&self, page_shift: u32) -> Tally<'_, I> {
-        Tally::new(self.regions.read(), page_shift, &self.replacing)
     }
 
     /// The kills of `operations` that marked pages before are over.

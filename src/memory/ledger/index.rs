@@ -57,7 +57,7 @@ impl Index {
 
     #[inline]
     fn bucket(&self, address: u64) -> usize {
-        (address.wrapping_sub(self.base) >> self.shift) as usize
+        address.wrapping_sub(self.base).wrapping_shr(self.shift) as usize
     }
 
     /// Number of the last start at or below `address`; any number or `None` if

@@ -32,7 +32,7 @@ pub use holdings::Holdings;
 pub use pins::{PinError, Pins, ScatteredPins};
 pub use quiet::Quieting;
 pub use region::{Region, RegionInfo, RegionNumber};
-pub use release::{Releaser, Tally};
+pub use release::{Held, Releaser, Tally};
 
 pub use crate::seam::OwnerId;
 

@@ -84,6 +84,31 @@ impl<I: Interrupts> Holdings<I> {
         pages: u64,
         page_shift: u32,
     ) -> Result<Pins<'_, I>, PinError> {
+        let pins = |pages| Pins {
+            holdings: self,
+            host,
+            pages,
+            page_shift,
+        };
+        let regions = self.regions.read();
+        if let Some(region) = regions.find(host)
+            && let room = region.room(host).wrapping_shr(page_shift)
+            && pages.wrapping_sub(1) < room
+            && region.gate().pin(pages).is_ok()
+        {
+            return Ok(pins(pages));
+        }
+        drop(regions);
+        self.pin_parts(pins(0), pages)
+    }
+
+    /// As [`Holdings::pin`], of several regions, or to tell what is wrong. The pages
+    /// of `pins` are none yet.
+    #[cold]
+    fn pin_parts<'a>(&'a self, mut pins: Pins<'a, I>, pages: u64) -> Result<Pins<'a, I>, PinError> {
+        let Pins {
+            host, page_shift, ..
+        } = pins;
         let bytes = pages
             .checked_mul(1 << page_shift)
             .ok_or(PinError::Overflow {
@@ -93,12 +118,6 @@ impl<I: Interrupts> Holdings<I> {
         if bytes == 0 || host.checked_add(bytes - 1).is_none() {
             return Err(PinError::Overflow { host, bytes });
         }
-        let mut pins = Pins {
-            holdings: self,
-            host,
-            pages: 0,
-            page_shift,
-        };
         // The lock is open again before the pins of a failure go.
         let result = pin_pieces(
             &self.regions.read(),
@@ -153,9 +172,8 @@ fn pin_pieces(
     while *done < pages {
         let at = HostAddr::new(host.get().wrapping_add(*done << page_shift));
         let region = regions.find(at).ok_or(Stop::NotOwned(at))?;
-        let room = region.bytes() - at.get().wrapping_sub(region.start().get());
         // A page that only begins in the region is not owned.
-        let here = (pages - *done).min(room >> page_shift);
+        let here = (pages - *done).min(region.room(at) >> page_shift);
         if here == 0 {
             return Err(Stop::NotOwned(at));
         }

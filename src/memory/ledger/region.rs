@@ -101,6 +101,13 @@ impl Region {
         (offset < self.bytes).then_some(offset)
     }
 
+    /// Bytes from `host`, which is inside, to the region's end.
+    #[inline]
+    pub(super) fn room(&self, host: HostAddr) -> u64 {
+        let offset = host.get().wrapping_sub(self.start.get());
+        self.bytes.wrapping_sub(offset)
+    }
+
     /// What its owner calls it.
     #[inline]
     pub fn number(&self) -> RegionNumber {
@@ -121,6 +128,12 @@ impl Region {
     #[inline]
     pub(super) fn mark(&self, offset: u64, bytes: u64) {
         self.dirty.mark(offset, bytes);
+    }
+
+    /// Marks the page of `1 << page_shift` bytes at `offset`.
+    #[inline]
+    pub(super) fn mark_page(&self, offset: u64, page_shift: u32) {
+        self.dirty.mark(offset, 1u64.wrapping_shl(page_shift));
     }
 
     pub(super) fn is_dirty(&self, offset: u64) -> bool {

@@ -2,99 +2,127 @@
 //! costs a range check and a count, and the region's counter is touched once.
 
 use super::counts::RegionCounts;
+use super::holdings::Holdings;
 use super::region::Region;
 use super::regions::Regions;
 use crate::addr::HostAddr;
+use crate::kill::Killed;
 use crate::seam::Interrupts;
 use crate::seam::sync::{AtomicU64, Ordering, ReadGuard, fence};
 
-/// Consecutive pages of one region.
-struct Run<'a, I: Interrupts> {
+/// The regions of one owner, which stay as they are while this lives.
+pub struct Held<'a, I: Interrupts> {
+    holdings: &'a Holdings<I>,
     regions: ReadGuard<'a, Regions, I>,
-    index: usize,
+}
+
+impl<I: Interrupts> Holdings<I> {
+    /// Holds the regions, to release or count pages one by one.
+    #[inline]
+    pub fn hold(&self) -> Held<'_, I> {
+        Held {
+            holdings: self,
+            regions: self.regions.read(),
+        }
+    }
+
+    /// Removes a pin of each page, in any order, that no entry has stood for.
+    #[cold]
+    pub(super) fn unpin_list(&self, pages: impl Iterator<Item = HostAddr>) {
+        let regions = self.regions.read();
+        let mut run = Run::new(&regions);
+        for host in pages {
+            let _ = run.step(host, unpin);
+        }
+        run.finish(unpin);
+    }
+}
+
+impl<I: Interrupts> Held<'_, I> {
+    /// Starts to release pages that entries stood for. `None` if the kill was for
+    /// another owner.
+    #[inline]
+    pub fn releaser(&self, page_shift: u32, killed: &Killed) -> Option<Releaser<'_>> {
+        let mine = self.holdings.believes(killed);
+        mine.then(|| Releaser {
+            run: Run::new(&self.regions),
+            page_shift,
+        })
+    }
+
+    /// Starts to count pages by region.
+    #[inline]
+    pub fn tally(&self, page_shift: u32) -> Tally<'_> {
+        Tally {
+            run: Run::new(&self.regions),
+            page_shift,
+            replacing: &self.holdings.replacing,
+        }
+    }
+}
+
+/// Consecutive pages of one region.
+struct Run<'r> {
+    regions: &'r Regions,
+    region: Option<&'r Region>,
     count: u64,
 }
 
-impl<'a, I: Interrupts> Run<'a, I> {
+impl<'r> Run<'r> {
     #[inline]
-    fn new(regions: ReadGuard<'a, Regions, I>) -> Self {
+    fn new(regions: &'r Regions) -> Self {
         Self {
             regions,
-            index: 0,
+            region: None,
             count: 0,
         }
     }
 
-    /// Counts the page at `host` and returns its offset; `finish` gets region
-    /// and count when another region begins.
+    /// Counts the page at `host` and returns its region, and its offset there;
+    /// `finish` gets region and count when another region begins.
     #[inline]
-    fn step(&mut self, host: HostAddr, finish: impl FnOnce(&Region, u64)) -> Option<u64> {
-        let offset = self
-            .regions
-            .get(self.index)
-            .and_then(|region| region.offset(host));
-        if let Some(offset) = offset {
+    fn step(
+        &mut self,
+        host: HostAddr,
+        finish: impl FnOnce(&Region, u64),
+    ) -> Option<(&'r Region, u64)> {
+        if let Some(region) = self.region
+            && let Some(offset) = region.offset(host)
+        {
             self.count = self.count.wrapping_add(1);
-            return Some(offset);
+            return Some((region, offset));
         }
-        self.change(host, finish)
-    }
-
-    #[cold]
-    fn change(&mut self, host: HostAddr, finish: impl FnOnce(&Region, u64)) -> Option<u64> {
         self.finish(finish);
-        let Some(index) = self.regions.index_of(host) else {
-            debug_assert!(false, "pinned page {host:#x} is in no region");
-            return None;
-        };
-        self.index = index;
+        self.region = self.regions.find(host);
         self.count = 1;
-        self.regions
-            .get(index)
-            .and_then(|region| region.offset(host))
+        debug_assert!(self.region.is_some(), "pinned page {host:#x} is nobody's");
+        let region = self.region?;
+        Some((region, region.offset(host)?))
     }
 
     #[inline]
     fn finish(&mut self, finish: impl FnOnce(&Region, u64)) {
-        if self.count != 0 {
-            if let Some(region) = self.regions.get(self.index) {
-                finish(region, self.count);
-            }
-            self.count = 0;
-        }
-    }
-
-    #[inline]
-    fn mark(&self, offset: u64, page_shift: u32) {
-        if let Some(region) = self.regions.get(self.index) {
-            region.mark(offset, 1 << page_shift);
+        if let Some(region) = self.region.take() {
+            finish(region, self.count);
         }
     }
 }
 
 /// Removes the pins of pages whose kill is complete.
-pub struct Releaser<'a, I: Interrupts> {
-    run: Run<'a, I>,
+pub struct Releaser<'r> {
+    run: Run<'r>,
     page_shift: u32,
 }
 
-impl<'a, I: Interrupts> Releaser<'a, I> {
-    #[inline]
-    pub(super) fn new(regions: ReadGuard<'a, Regions, I>, page_shift: u32) -> Self {
-        Self {
-            run: Run::new(regions),
-            page_shift,
-        }
-    }
-
+impl Releaser<'_> {
     /// Removes one pin of the page at `host`, which a device may have written
     /// if `wrote`. The pin may go as late as when this is dropped.
     #[inline]
     pub fn release(&mut self, host: HostAddr, wrote: bool) {
-        if let Some(offset) = self.run.step(host, unpin)
+        if let Some((region, offset)) = self.run.step(host, unpin)
             && wrote
         {
-            self.run.mark(offset, self.page_shift);
+            region.mark_page(offset, self.page_shift);
         }
     }
 }
@@ -103,7 +131,7 @@ fn unpin(region: &Region, pins: u64) {
     region.gate().unpin(pins);
 }
 
-impl<I: Interrupts> Drop for Releaser<'_, I> {
+impl Drop for Releaser<'_> {
     #[inline]
     fn drop(&mut self) {
         self.run.finish(unpin);
@@ -112,26 +140,13 @@ impl<I: Interrupts> Drop for Releaser<'_, I> {
 
 /// Counts pages by region, for a release after a kill: for pages that no table
 /// entry remembers until then.
-pub struct Tally<'a, I: Interrupts> {
-    run: Run<'a, I>,
+pub struct Tally<'r> {
+    run: Run<'r>,
     page_shift: u32,
-    replacing: &'a AtomicU64,
+    replacing: &'r AtomicU64,
 }
 
-impl<'a, I: Interrupts> Tally<'a, I> {
-    #[inline]
-    pub(super) fn new(
-        regions: ReadGuard<'a, Regions, I>,
-        page_shift: u32,
-        replacing: &'a AtomicU64,
-    ) -> Self {
-        Self {
-            run: Run::new(regions),
-            page_shift,
-            replacing,
-        }
-    }
-
+impl Tally<'_> {
     /// Counts the page at `host` into `counts`, and marks it if `wrote`. The
     /// mark stays until [`RegionCounts::release`], after the kill.
     #[inline]
@@ -142,12 +157,12 @@ impl<'a, I: Interrupts> Tally<'a, I> {
             // Who sees one of the marks sees this.
             fence(Ordering::Release);
         }
-        if let Some(offset) = self
+        if let Some((region, offset)) = self
             .run
             .step(host, |region, count| counts.add(region.number(), count))
             && wrote
         {
-            self.run.mark(offset, self.page_shift);
+            region.mark_page(offset, self.page_shift);
         }
     }
 
@@ -189,7 +204,7 @@ mod tests {
                 catch_unwind(AssertUnwindSafe(|| holdings.unpin(host, 1, 12, &killed))),
                 catch_unwind(AssertUnwindSafe(|| counts.release(&holdings, &killed))),
                 catch_unwind(AssertUnwindSafe(|| {
-                    if let Some(mut releaser) = holdings.releaser(12, &killed) {
+                    if let Some(mut releaser) = holdings.hold().releaser(12, &killed) {
                         releaser.release(host, false);
                     }
                 })),
