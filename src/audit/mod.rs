@@ -16,6 +16,7 @@ mod finding;
 pub mod layout;
 mod links;
 mod msis;
+pub mod passes;
 mod rids;
 mod segments;
 mod show;

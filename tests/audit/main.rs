@@ -4,6 +4,7 @@
 mod corrupt;
 mod corrupt_phb;
 mod model;
+mod passes;
 mod random;
 
 use model::*;

@@ -9,19 +9,16 @@ pub use provoke::check;
 use super::pci::{self, Host};
 use super::runtime;
 use crate::addr::HostAddr;
-use crate::audit::{
-    Auditor, Expected, Fact, Fault, Holder, Holders, Listener, Named, Stretch, TableBases, Totals,
-};
+use crate::audit::passes::{Heard, settled};
+use crate::audit::{Auditor, Expected, Holder, Holders, Named, Stretch, TableBases};
 use crate::memory::ranges::Range;
-use crate::pci::{PeNumber, PhbId};
+use crate::pci::PeNumber;
 use crate::println;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use reader::{Piecewise, Reader};
 
-/// Faults that are kept to be shown; all are counted.
-const SHOWN: usize = 32;
 /// Valid entries that `audit all` shows.
 const FACTS: usize = 512;
 
@@ -82,79 +79,32 @@ fn memory_at(at: HostAddr) -> (bool, HostAddr) {
     (false, all)
 }
 
-/// Hears an audit and prints nothing: it may have to be done again.
-#[derive(Default)]
-struct Heard {
-    faults: Vec<(PhbId, Fault)>,
-    facts: Vec<(PhbId, Fact)>,
-    keeps_facts: bool,
-    lost: u64,
-}
-
-impl Listener for Heard {
-    fn fault(&mut self, phb: PhbId, fault: Fault) {
-        if self.faults.len() < SHOWN {
-            self.faults.push((phb, fault));
-        } else {
-            self.lost += 1;
+/// Audits all PHBs, keeping at most so many valid entries to be shown.
+fn listen(most_facts: usize) -> Heard {
+    settled(|| {
+        let mut heard = Heard::new(most_facts);
+        let mut totals = Vec::new();
+        let mut auditor = Auditor::new(&Map, &mut heard);
+        for (index, host) in pci::hosts() {
+            let Some(expected) = expected(index, host) else {
+                continue;
+            };
+            let seen = auditor.phb(&Piecewise(host), &expected);
+            totals.push((expected.id(), seen));
         }
-    }
-
-    fn fact(&mut self, phb: PhbId, fact: Fact) {
-        if self.keeps_facts && self.facts.len() < FACTS {
-            self.facts.push((phb, fact));
-        }
-    }
-}
-
-/// Audits all PHBs; what was heard, and the totals of each.
-///
-/// Nothing stands still for it: windows come and go between two pieces that are
-/// read. A fault counts if a second audit finds it too.
-fn listen(keeps_facts: bool) -> (Heard, Vec<(PhbId, Totals)>) {
-    let (first, totals) = look(keeps_facts);
-    if first.faults.is_empty() {
-        return (first, totals);
-    }
-    let (mut heard, mut totals) = look(keeps_facts);
-    // More than can be compared is no passing thing.
-    if first.lost == 0 && heard.lost == 0 {
-        let is_there =
-            |it: &(PhbId, Fault)| matches!(it.1, Fault::Fenced) || first.faults.contains(it);
-        heard.faults.retain(is_there);
-        for (phb, totals) in &mut totals {
-            let faults = heard.faults.iter().filter(|(at, _)| at == phb);
-            totals.faults = faults.count() as u64;
-        }
-    }
-    (heard, totals)
-}
-
-fn look(keeps_facts: bool) -> (Heard, Vec<(PhbId, Totals)>) {
-    let mut heard = Heard {
-        keeps_facts,
-        ..Heard::default()
-    };
-    let mut totals = Vec::new();
-    let mut auditor = Auditor::new(&Map, &mut heard);
-    for (index, host) in pci::hosts() {
-        let Some(expected) = expected(index, host) else {
-            continue;
-        };
-        let seen = auditor.phb(&Piecewise(host), &expected);
-        totals.push((expected.id(), seen));
-    }
-    drop(auditor);
-    (heard, totals)
+        drop(auditor);
+        heard.totals = totals;
+        heard
+    })
 }
 
 /// Audits all PHBs without a word: how many live TCEs there are, or the first
 /// fault with the number of all. For the self-test, after each part and in the middle of those that map pages.
 pub fn in_order() -> Result<u64, String> {
-    let (heard, totals) = listen(false);
-    let faults: u64 = totals.iter().map(|(_, totals)| totals.faults).sum();
+    let heard = listen(0);
+    let faults = heard.faults();
     match heard.faults.first() {
-        None if faults == 0 => Ok(totals.iter().map(|(_, totals)| totals.live).sum()),
+        None if faults == 0 => Ok(heard.totals.iter().map(|(_, totals)| totals.live).sum()),
         None => Err(format!("audit: {faults} faults")),
         Some((phb, fault)) => Err(format!("audit: {faults} faults: {}", Named(*phb, *fault))),
     }
@@ -167,8 +117,9 @@ pub fn print(what: &str) {
         println!("audit {what}: there are audit and audit all.");
         return;
     }
-    let (heard, totals) = listen(what == "all");
-    for (phb, totals) in &totals {
+    let most_facts = if what == "all" { FACTS } else { 0 };
+    let heard = listen(most_facts);
+    for (phb, totals) in &heard.totals {
         println!("  PHB {phb}: {totals}");
     }
     for bridge in pci::bridges().iter().filter(|it| it.host().is_none()) {
@@ -177,7 +128,7 @@ pub fn print(what: &str) {
     for (phb, fact) in &heard.facts {
         println!("    {}", Named(*phb, *fact));
     }
-    if heard.keeps_facts && heard.facts.len() == FACTS {
+    if heard.facts.len() == FACTS {
         println!("    and more: only {FACTS} are shown");
     }
     for (phb, fault) in &heard.faults {
@@ -186,6 +137,9 @@ pub fn print(what: &str) {
     if heard.lost != 0 {
         println!("  and {} faults more", heard.lost);
     }
-    let faults: u64 = totals.iter().map(|(_, totals)| totals.faults).sum();
-    println!("audit: {} PHBs, {faults} faults", totals.len());
+    println!(
+        "audit: {} PHBs, {} faults",
+        heard.totals.len(),
+        heard.faults()
+    );
 }

@@ -3,9 +3,9 @@
 //! It is done to a PE without RIDs, and to RIDs without functions, so that no
 //! device can use it; even so only on an emulated machine.
 
-use super::{Fault, Listener, Map, Reader, expected, pci, runtime};
+use super::{Map, Reader, expected, pci, runtime};
 use crate::addr::HostAddr;
-use crate::audit::{Auditor, Expected, IodaTable, IodaTables, Named, layout};
+use crate::audit::{Auditor, Expected, Fault, IodaTable, IodaTables, Listener, Named, layout};
 use crate::memory::ledger::OwnerId;
 use crate::pci::{Generation, PeNumber, PhbId};
 use crate::phb::PhbHardware;

@@ -2,6 +2,7 @@
 
 use super::memory_at;
 use crate::addr::HostAddr;
+use crate::audit::passes::in_pieces;
 use crate::audit::{IodaTable, IodaTables};
 use crate::boot::pci::Host;
 use crate::phb::{IodaTable as Inside, PhbHardware, Tables};
@@ -22,13 +23,7 @@ impl<H: PhbHardware> Reader<'_, '_, H> {
     }
 }
 
-/// Entries that are read with a PHB's lock held and firmware kept out: 128
-/// accesses to registers, some 100 us. What else needs the PHB or the console
-/// waits no longer than that.
-const CHUNK: usize = 64;
-
-/// One PHB, taken for a few entries at a time. What changes in between can look
-/// like a fault: it is one if it is still there in a second audit.
+/// One PHB, taken for a few entries at a time.
 pub struct Piecewise<'a>(pub &'a Host);
 
 impl IodaTables for Piecewise<'_> {
@@ -37,13 +32,13 @@ impl IodaTables for Piecewise<'_> {
     }
 
     fn read_table(&self, table: IodaTable, into: &mut [u64]) {
-        for (first, part) in (0..).step_by(CHUNK).zip(into.chunks_mut(CHUNK)) {
+        in_pieces(into, |first, part| {
             self.0.phb.with_tables(|tables| {
                 for (index, entry) in (first..).zip(part) {
                     *entry = tables.read_number(table.number() as u8, index);
                 }
             });
-        }
+        });
     }
 
     fn word(&self, at: HostAddr) -> Option<u64> {
