@@ -1,5 +1,8 @@
 //! `cargo xtask bundle`: an initrd of a manifest and the files that it names.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
