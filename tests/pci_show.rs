@@ -7,7 +7,10 @@ use pinion::sim::pci::planned::Planned;
 fn tables(board: Board, virtuals: u16) -> (String, String) {
     let planned = Planned::new(board, virtuals);
     let setup = planned.setup();
-    (PciTree(setup).to_string(), GroupTable(setup).to_string())
+    (
+        PciTree(setup).to_string(),
+        GroupTable(setup, &|_| None).to_string(),
+    )
 }
 
 #[test]
@@ -49,6 +52,18 @@ fn lines_fit_a_terminal_and_virtual_functions_are_marked() {
     assert!(groups.contains(" v01:10.0\n"));
     assert!(tree.contains("SR-IOV 8") && tree.contains("BAR 2 32 B IO, not assigned"));
     assert!(tree.lines().all(|line| line.len() <= 100), "{tree}");
+}
+
+#[test]
+fn a_group_is_shown_with_who_has_it() {
+    let planned = Planned::new(Board::sriov(Generation::Phb5).0, 0);
+    let owned = GroupTable(planned.setup(), &|_| Some("web".into())).to_string();
+    let groups = owned.lines().filter(|line| line.starts_with("0000"));
+    assert_ne!(groups.clone().count(), 0);
+    assert!(
+        groups.clone().all(|line| line.ends_with("  of web")),
+        "{owned}"
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::group::{GroupIndex, GroupKind};
 use super::phb::PhbInfo;
 use super::steps::Setup;
 use super::topology::{Function, FunctionIndex};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Display, Formatter};
 
@@ -154,8 +155,8 @@ impl PciTree<'_> {
 }
 
 /// The `groups` table: one line a group, and below it why it is not smaller,
-/// and why it has no line.
-pub struct GroupTable<'a>(pub Setup<'a>);
+/// why it has no line, and who has it.
+pub struct GroupTable<'a>(pub Setup<'a>, pub &'a dyn Fn(GroupIndex) -> Option<String>);
 
 impl Display for GroupTable<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -215,7 +216,10 @@ impl GroupTable<'_> {
             };
             write!(f, " {mark}{}", topology.virtuals[function.get()].bdfn)?;
         }
-        writeln!(f)
+        match (self.1)(at) {
+            Some(owner) => writeln!(f, "  of {owner}"),
+            None => writeln!(f),
+        }
     }
 
     fn m64_segments(&self, at: GroupIndex) -> usize {

@@ -246,6 +246,8 @@ pub struct Line<'e> {
     pub thread: u64,
     /// Microseconds since the start.
     pub microseconds: u64,
+    /// Its owner's name, if that has one; of longer ones 8 letters are shown.
+    pub owner: Option<&'e str>,
 }
 
 impl fmt::Display for Line<'_> {
@@ -259,9 +261,10 @@ impl fmt::Display for Line<'_> {
             self.thread,
             entry.kind.name()
         )?;
-        match entry.owner {
-            Entry::NOBODY => f.write_str("       -")?,
-            owner => write!(f, "{owner:>8x}")?,
+        match (self.owner, entry.owner) {
+            (Some(name), _) => write!(f, "{name:>8.8}")?,
+            (None, Entry::NOBODY) => f.write_str("       -")?,
+            (None, owner) => write!(f, "{owner:>8x}")?,
         }
         match entry.liobn {
             0 => f.write_str("        -")?,

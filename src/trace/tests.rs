@@ -117,14 +117,19 @@ fn lines_stand_below_their_heading_and_are_not_wide() {
         pages: 1 << 20,
         target: 0x2000_0000_0000,
     };
-    let line = |entry: &Entry| {
-        Line {
+    let named = |entry: &Entry, owner| {
+        let line = Line {
             entry,
             thread: 0x7f8,
             microseconds: 12_345_678,
-        }
-        .to_string()
+            owner,
+        };
+        line.to_string()
     };
+    let line = |entry: &Entry| named(entry, None);
+    let of = |name| named(&wide, Some(name)).replace(name.get(..8).unwrap_or(name), "");
+    assert_eq!(of("web").len(), line(&wide).len() - 3);
+    assert_eq!(of("a-long-name").len(), line(&wide).len() - 8);
     assert_eq!(
         line(&wide),
         "  [   12.345678] 07f8 map     be000000 8000003f  800000000100000 1048576 9999999 to 200000000000"

@@ -1,5 +1,6 @@
 //! Commands about the machine as a whole.
 
+use crate::boot::partitions as guests;
 use crate::boot::{banner, bench as benchmarks, heap, interrupts as sources, power, runtime};
 use crate::boot::{secondaries, selftest as checks};
 use crate::console::arguments::{Arguments, Outcome, Refusal};
@@ -18,19 +19,33 @@ pub(super) fn machine() {
 
 pub(super) fn memory() {
     banner::print_memory();
+    let partitions = guests::all();
+    if !partitions.is_empty() {
+        let bytes = partitions.iter().map(|it| it.bytes()).sum();
+        let tables = partitions.iter().map(|it| it.quota().used()).sum();
+        let count = partitions.len();
+        println!(
+            "  {count} {} with {}, and {} of TCE tables",
+            banner::plural(count, "partition"),
+            banner::Size(bytes),
+            banner::Size(tables)
+        );
+    }
     let (used, free) = heap::usage();
     println!("Heap: {used} bytes used, {free} free");
 }
 
 pub(super) fn threads() {
-    println!("  index  PIR     state     wake-ups");
+    println!("  index  PIR     chip  state     wake-ups  vCPUs");
     for area in secondaries::with_boot() {
         let state = alloc::format!("{:?}", area.state()).to_lowercase();
         println!(
-            "  {:>5}  {:#06x}  {state:<8}  {:>8}",
+            "  {:>5}  {:#06x}  {:>4}  {state:<8}  {:>8}  {}",
             area.index(),
             area.pir(),
-            area.wakes()
+            guests::chip_of(area.pir()).map_or_else(|| "-".into(), |it| alloc::format!("{it}")),
+            area.wakes(),
+            guests::vcpus_of(area).join(" ")
         );
     }
 }

@@ -1,6 +1,7 @@
 //! Commands about PHBs and what is below them.
 
 use crate::boot::audit as auditor;
+use crate::boot::banner::plural;
 use crate::boot::pci as bus;
 use crate::console::arguments::{Argument, Arguments, Outcome, Refusal};
 use crate::println;
@@ -43,7 +44,8 @@ pub(super) fn recover(mut words: Arguments<'_>) -> Outcome<'_> {
     words.end()?;
     match bus::recover::recover(pe) {
         Ok(opened) => {
-            println!("recovered: {opened} windows are open again and empty; their owners map anew");
+            let windows = plural(opened, "window");
+            println!("recovered: {opened} {windows} open again, and empty: their owners map anew");
         }
         Err(why) => println!("recover: {why}"),
     }

@@ -1,7 +1,7 @@
 //! The consoles of partitions on the one serial line: what each prints is tagged
 //! with its name, and a person types at one of them.
 
-use super::{PARTITIONS, Partition, partitions};
+use super::{PARTITIONS, Partition, partitions, roster};
 use crate::{print, println};
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -58,7 +58,10 @@ pub fn console(name: &str) {
         .find(|run| run.name() == name)
         .map(Arc::clone);
     let Some(run) = found else {
-        println!("{name}: no such partition runs. Type partitions for those that do.");
+        match roster::find(name) {
+            Ok(it) => println!("{name} is {}: it has no console now.", it.life().state()),
+            Err(why) => println!("console: {why}."),
+        }
         return;
     };
     println!("Console of {name}. Ctrl-] comes back to the prompt.");

@@ -13,6 +13,7 @@ use crate::cpu::{self, Area, ThreadState};
 use crate::papr::bridge::Bridge;
 use crate::papr::icp::Icp;
 use crate::papr::terminal::Terminal;
+use crate::partition::bundle::{Bundle, MANIFEST};
 use crate::partition::life::{State, Then, Verb};
 use crate::processor::Generation;
 use crate::{error, info, println};
@@ -108,6 +109,12 @@ pub fn start_file(mib: u64, vcpus: usize) -> Result<(), PartitionError> {
         )));
     }
     let file = runtime::initrd().ok_or_else(|| load("there is no initrd with a kernel".into()))?;
+    let is_bundle = Bundle::check(file).is_ok_and(|bundle| bundle.file(MANIFEST).is_some());
+    if is_bundle {
+        return Err(load(
+            "the initrd has a manifest: name one of its partitions".into(),
+        ));
+    }
     let mut plan = load::plan(file, bytes, vcpus).map_err(load)?;
     plan.name = (1..)
         .map(|number| alloc::format!("p{number}"))

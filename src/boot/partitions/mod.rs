@@ -23,7 +23,7 @@ pub use console::{console, is_attached, take_typed};
 pub use control::{destroy, end_all, pause, restart, resume, start, start_file, stop, tend};
 pub use devices::{attach, detach, group_text};
 pub use manifest::define_all;
-pub use roster::{Assigned, Defined, all, find, owner_of, owner_of_pe};
+pub use roster::{Assigned, Defined, all, chip_of, find, owner_of, owner_of_pe};
 pub use run::turn;
 
 use super::interrupts;
@@ -269,6 +269,17 @@ pub fn seen(defined: &Defined) -> Option<Seen> {
         waiting: count(Activity::Ceded),
         stopped: count(Activity::Stopped),
     })
+}
+
+/// The vCPUs that are on a thread: `web.0` is the first one of `web`.
+pub fn vcpus_of(thread: &Area) -> Vec<String> {
+    let runs = partitions();
+    let all = runs.iter().flat_map(|run| {
+        let slots = run.slots.iter().enumerate();
+        let here = slots.filter(|(_, slot)| slot.thread.index() == thread.index());
+        here.map(|(at, _)| alloc::format!("{}.{at}", run.name()))
+    });
+    all.collect()
 }
 
 /// Names of those that are defined.

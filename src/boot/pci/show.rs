@@ -1,9 +1,10 @@
 //! What a person sees of PHBs, functions and groups.
 
 use super::{Fate, bridges, describe, hosts};
+use crate::boot::{banner, partitions};
 use crate::pci::GroupKind;
 use crate::pci::show::{GroupTable, PciTree};
-use crate::{boot::banner, print, println};
+use crate::{print, println};
 use alloc::string::ToString;
 
 /// `phbs`: each PHB, and why one is left alone.
@@ -59,8 +60,9 @@ pub fn print_functions() {
 /// smaller. PHBs with nothing but a root port are left out.
 pub fn print_groups() {
     let mut shown = false;
-    for (_, host) in hosts().filter(|(_, host)| host.topology.functions.len() > 1) {
-        print!("{}", GroupTable(host.setup()));
+    for (phb, host) in hosts().filter(|(_, host)| host.topology.functions.len() > 1) {
+        let owner = |at| partitions::owner_of((phb, at));
+        print!("{}", GroupTable(host.setup(), &owner));
         for (at, it) in host.groups.iter() {
             if it.kind == GroupKind::Endpoint
                 && let Some(function) = host.setup().cannot_reset(at)

@@ -60,6 +60,7 @@ pub fn tell(memory: &[u8], text: &mut String) {
                     entry: &entry,
                     thread,
                     microseconds: entry.microseconds(at(START), hertz),
+                    owner: None,
                 };
                 let _ = writeln!(text, "{line}");
             }

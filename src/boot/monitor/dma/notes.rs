@@ -1,6 +1,7 @@
 //! `trace` and `stats`: what was done, and what it cost.
 
 use super::super::partitions::Named;
+use crate::boot::partitions as guests;
 use crate::boot::trace as rings;
 use crate::console::arguments::{Argument, Arguments, Outcome};
 use crate::cpu;
@@ -8,6 +9,7 @@ use crate::println;
 use crate::trace::costs::{self, Histogram};
 use crate::trace::entry::{self, Line};
 use crate::trace::{Costs, Entry, Kind};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 /// Operations that `trace` shows.
@@ -30,14 +32,20 @@ pub(in super::super) fn trace(mut words: Arguments<'_>) -> Outcome<'_> {
     }
     all.sort_by_key(|(time, _, _)| *time);
     let left_out = all.len().saturating_sub(SHOWN);
+    let names: Vec<(u32, String)> = guests::all()
+        .iter()
+        .map(|defined| (defined.domain().memory().owner().0, defined.name().into()))
+        .collect();
     println!("{}", entry::HEADING);
     for (microseconds, thread, entry) in all.iter().skip(left_out) {
+        let known = names.iter().find(|(owner, _)| *owner == entry.owner);
         println!(
             "{}",
             Line {
                 entry,
                 thread: *thread,
                 microseconds: *microseconds,
+                owner: known.map(|(_, name)| name.as_str()),
             }
         );
     }
