@@ -82,7 +82,8 @@ pub fn quick(gpr: &mut [u64; 32]) -> bool {
     true
 }
 
-/// Answers a call.
+/// Answers a call. What takes long is a function of its own, so that calls about
+/// interrupts, of which there are most, save few registers.
 pub fn call(gpr: &mut [u64; 32], host: &mut impl Host) -> Next {
     let Some(token) = Token::of(gpr[3]) else {
         gpr[3] = code::FUNCTION as u64;
@@ -149,6 +150,7 @@ fn answer(token: Token, gpr: &mut [u64; 32], host: &mut impl Host) -> i64 {
 }
 
 /// r4: LIOBN; r5: bus address; r6: entry, or a list of entries; r7: count.
+#[inline(never)]
 fn entries(token: Token, gpr: &mut [u64; 32], host: &mut impl Host) -> i64 {
     let host = &*host;
     let Some(calls) = host.tces() else {
@@ -184,6 +186,7 @@ fn own_icp(host: &mut impl Host, act: impl FnMut(&mut Icp)) -> i64 {
 }
 
 /// r4: a vCPU, or -1 for all of the partition.
+#[inline(never)]
 fn confer(gpr: &[u64; 32], host: &mut impl Host) -> (i64, Next) {
     if gpr[4] != u64::MAX && gpr[4] >= host.vcpus() {
         return (code::PARAMETER, Next::Resume);
@@ -198,6 +201,7 @@ pub const TERMINAL: u64 = 0x7100_0000;
 const TERMINAL_BYTES: usize = 16;
 
 /// r4: terminal; r5: count; r6 and r7: bytes.
+#[inline(never)]
 fn put_terminal(gpr: &[u64; 32], host: &mut impl Host) -> i64 {
     if gpr[4] != 0 && gpr[4] != TERMINAL {
         return code::PARAMETER;
@@ -217,6 +221,7 @@ fn put_terminal(gpr: &[u64; 32], host: &mut impl Host) -> i64 {
 }
 
 /// r4: terminal; answers count in r4, bytes in r5 and r6.
+#[inline(never)]
 fn get_terminal(gpr: &mut [u64; 32], host: &mut impl Host) -> i64 {
     if gpr[4] != 0 && gpr[4] != TERMINAL {
         return code::PARAMETER;
@@ -231,6 +236,7 @@ fn get_terminal(gpr: &mut [u64; 32], host: &mut impl Host) -> i64 {
 }
 
 /// r4: what; r5: of which resource; r6 and r7: values.
+#[inline(never)]
 fn set_mode(gpr: &[u64; 32], host: &mut impl Host) -> i64 {
     let (flags, resource) = (gpr[4], gpr[5]);
     match resource {
@@ -281,6 +287,7 @@ const RADIX: u64 = 0x04;
 const GUEST_INVALIDATES: u64 = 0x01;
 
 /// r4: flags; r5: address; r7: base-2 logarithm of its size less 12.
+#[inline(never)]
 fn register_process_table(gpr: &[u64; 32], host: &mut impl Host) -> i64 {
     let flags = gpr[4];
     if flags & !(CHANGE | REGISTER | RADIX | GUEST_INVALIDATES) != 0 {
@@ -309,6 +316,7 @@ const VPA_BYTES: u64 = 640;
 
 /// r4: subfunction in bits 16 to 18; r5: vCPU; r6: address. Nothing is kept in
 /// those areas: a partition's vCPUs are not taken away from it unseen.
+#[inline(never)]
 fn register_vpa(gpr: &[u64; 32], host: &mut impl Host) -> i64 {
     if gpr[5] >= host.vcpus() {
         return code::PARAMETER;

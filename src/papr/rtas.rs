@@ -138,6 +138,7 @@ fn word(host: &impl Host, at: GuestAddr) -> Option<u32> {
 
 /// Does what the arguments at `at` ask for. Without arguments that can be read
 /// nothing happens: there is nowhere to say so.
+#[inline(never)]
 pub fn call(at: GuestAddr, host: &mut impl Host) -> Next {
     let head = |host: &_, offset| word(host, at.checked_add(offset)?);
     let (Some(token), Some(arguments), Some(answers)) =

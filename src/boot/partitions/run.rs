@@ -140,13 +140,17 @@ const PRIVILEGED: u64 = 0x4_0000;
 
 fn run(partition: &Partition, index: usize, slot: &Slot, ticks: u64) {
     let end = cpu::timebase() + ticks;
-    while partition.state() == State::Running && slot.activity() == Activity::Runs {
+    let next = |vcpu: &mut Vcpu, exit: Option<Exit>| {
+        if exit.is_some_and(|exit| handle(partition, index, slot, vcpu, exit))
+            || partition.state() != State::Running
+            || slot.activity() != Activity::Runs
+        {
+            return 0;
+        }
         let left = end.wrapping_sub(cpu::timebase()) as i64;
         if left <= 0 {
-            return;
+            return 0;
         }
-        // SAFETY: this thread's own vCPU; nobody else touches it while it runs.
-        let vcpu = unsafe { &mut *slot.vcpu.get() };
         vcpu.lpcr &= !MEDIATED;
         if slot.icp.lock().is_pending() {
             if vcpu.takes_external() {
@@ -159,24 +163,33 @@ fn run(partition: &Partition, index: usize, slot: &Slot, ticks: u64) {
                 }
             }
         }
-        // SAFETY: the thread is prepared; the partition's memory and entry stay
-        // until the slot is released.
-        let exit = unsafe { guest::run(vcpu, left.unsigned_abs()) };
-        if handle(partition, index, slot, vcpu, exit) {
-            return;
-        }
-    }
+        left.unsigned_abs()
+    };
+    // SAFETY: the thread is prepared; the partition's memory and entry stay
+    // until the slot is released. The vCPU is this thread's own; nobody else
+    // touches it while it runs.
+    unsafe { guest::run(slot.vcpu.get(), next) }
 }
 
 /// Deals with an exit; `true` if the thread has something else to do first.
+#[inline]
 fn handle(partition: &Partition, index: usize, slot: &Slot, vcpu: &mut Vcpu, exit: Exit) -> bool {
     match exit {
-        Exit::Call if vcpu.msr & msr::PR != 0 => {
+        Exit::Call if vcpu.msr & msr::PR == 0 => call(partition, index, slot, vcpu),
+        Exit::Timer => true,
+        exit => handle_other(partition, slot, vcpu, exit),
+    }
+}
+
+/// Apart from those that come often, so that these save few registers.
+#[inline(never)]
+fn handle_other(partition: &Partition, slot: &Slot, vcpu: &mut Vcpu, exit: Exit) -> bool {
+    match exit {
+        Exit::Call => {
             // A process must not: its kernel is told.
             vcpu.nip -= 4;
             vcpu.interrupt(0x700, PRIVILEGED);
         }
-        Exit::Call => return call(partition, index, slot, vcpu),
         Exit::Timer => return true,
         Exit::External | Exit::Doorbell => {
             cpu::idle::take_interrupts();
@@ -205,6 +218,7 @@ fn handle(partition: &Partition, index: usize, slot: &Slot, vcpu: &mut Vcpu, exi
     false
 }
 
+#[inline]
 fn call(partition: &Partition, index: usize, slot: &Slot, vcpu: &mut Vcpu) -> bool {
     let mut caller = Caller {
         partition,
@@ -212,8 +226,19 @@ fn call(partition: &Partition, index: usize, slot: &Slot, vcpu: &mut Vcpu) -> bo
         lpcr: &mut vcpu.lpcr,
     };
     match papr::call(&mut vcpu.gpr, &mut caller) {
-        Next::Resume => return false,
-        Next::Yield => {}
+        Next::Resume => false,
+        next => {
+            after(partition, slot, vcpu, next);
+            true
+        }
+    }
+}
+
+/// What a call asks for beside its answer.
+#[inline(never)]
+fn after(partition: &Partition, slot: &Slot, vcpu: &mut Vcpu, next: Next) {
+    match next {
+        Next::Resume | Next::Yield => {}
         Next::Cede => {
             vcpu.msr |= msr::EE;
             slot.set_activity(Activity::Ceded);
@@ -223,7 +248,6 @@ fn call(partition: &Partition, index: usize, slot: &Slot, vcpu: &mut Vcpu) -> bo
         Next::Reboot => partition.end(Verb::Restart),
         Next::Failed => partition.end(Verb::Crash),
     }
-    true
 }
 
 fn fail(partition: &Partition, vcpu: &Vcpu, exit: Exit) {

@@ -7,7 +7,9 @@
 //!
 //! Registers that Pinion does not use, floating-point and vector ones first of
 //! all, stay in the thread until another vCPU takes it. They never leak: the
-//! next vCPU's are loaded as a whole.
+//! next vCPU's are loaded as a whole. r14 to r31 stay until a run ends: what
+//! decides at an exit is called from the switch, and keeps them as any function
+//! does.
 
 mod state;
 mod switch;
@@ -17,6 +19,7 @@ pub use state::{Debug, Vcpu, Vectors};
 use super::{Area, spr};
 use crate::{mfspr, mtspr};
 use core::arch::asm;
+use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::Ordering;
 
@@ -142,23 +145,66 @@ pub fn forget_translations(lpid: u64) {
     }
 }
 
-/// Runs a vCPU on this thread for at most `ticks` of the timebase, which are 1
-/// or more.
+/// What comes next for a vCPU: ticks of the timebase until [`Exit::Timer`], or 0 to
+/// end its run. Asked with `None` before the first entry.
+pub trait Next: FnMut(&mut Vcpu, Option<Exit>) -> u64 {}
+
+impl<F: FnMut(&mut Vcpu, Option<Exit>) -> u64> Next for F {}
+
+/// Runs a vCPU on this thread until `next` says that it is enough. While `next`
+/// is asked, the vCPU's `gpr[14..]` are not those that it has.
 ///
 /// # Safety
 /// The thread is prepared. The vCPU's partition has its entry in the partition
 /// table, leading to a tree over memory that is the partition's; the vCPU runs
-/// nowhere else, and stays where it is until [`unload`] on this thread.
-pub unsafe fn run(vcpu: *mut Vcpu, ticks: u64) -> Exit {
+/// nowhere else, nobody else refers to it, and it stays where it is until
+/// [`unload`] on this thread.
+pub unsafe fn run<F: Next>(vcpu: *mut Vcpu, mut next: F) {
+    // SAFETY: the caller answers for the vCPU.
+    let ticks = unsafe { ask(vcpu, None, &mut next) };
+    if ticks == 0 {
+        return;
+    }
+    let context = (&raw mut next).cast();
+    // SAFETY: as the contract of `guest_enter` asks for; `step` gets the `next`
+    // that it is made for.
+    unsafe { switch::guest_enter(vcpu, super::area(), ticks, step::<F>, context) }
+}
+
+/// What [`switch::guest_enter`] asks at each exit.
+extern "C" fn step<F: Next>(vcpu: *mut Vcpu, vector: u64, next: *mut c_void) -> u64 {
+    // SAFETY: what `run` handed to `guest_enter`, which runs it still.
+    unsafe { ask(vcpu, Some(exit_of(vector)), &mut *next.cast::<F>()) }
+}
+
+/// Asks what comes next, and loads the vCPU if it is to go on.
+///
+/// # Safety
+/// As [`run`].
+#[inline]
+unsafe fn ask<F: Next>(vcpu: *mut Vcpu, exit: Option<Exit>, next: &mut F) -> u64 {
+    // SAFETY: handed on to the caller: nobody else refers to it.
+    let ticks = next(unsafe { &mut *vcpu }, exit);
     let area = super::area();
-    if area.loaded.load(Ordering::Relaxed) != vcpu as u64 {
+    if ticks != 0 && area.loaded.load(Ordering::Relaxed) != vcpu as u64 {
         // SAFETY: handed on to the caller.
         unsafe { load(area, vcpu) };
     }
-    // SAFETY: as the contract of `guest_enter` asks for.
-    let vector = unsafe { switch::guest_enter(vcpu, area, ticks.max(1)) };
+    ticks
+}
+
+/// Why a vCPU does not run any more, behind an interrupt. Calls come most often.
+#[inline]
+fn exit_of(vector: u64) -> Exit {
     match vector {
         0xc00 => Exit::Call,
+        vector => exit_of_other(vector),
+    }
+}
+
+#[inline(never)]
+fn exit_of_other(vector: u64) -> Exit {
+    match vector {
         0x980 => Exit::Timer,
         0x500 | 0xea0 => Exit::External,
         0xe80 => Exit::Doorbell,
@@ -192,6 +238,7 @@ const PAGES: u64 = 0x000f_ffff_ffff_f000;
 ///
 /// # Safety
 /// As [`run`].
+#[inline(never)]
 unsafe fn load(area: &Area, vcpu: *mut Vcpu) {
     unload();
     // SAFETY: the caller answers for the vCPU, and HFSCR governs partitions

@@ -1,15 +1,19 @@
 //! Into a partition and back: the only code that runs with a partition's
 //! registers, and the only one that touches floating-point and vector ones.
 //!
-//! Contract of `guest_enter(vcpu, area, ticks)`:
+//! Contract of `guest_enter(vcpu, area, ticks, step, context)`:
 //!
 //! 1. The vCPU is loaded on this thread ([`super::run`]), nobody else uses it,
 //!    and `ticks` until the hypervisor decrementer fires are more than 0.
 //! 2. MSR is Pinion's, EE=0. A machine check or a system reset between the
 //!    first instruction and `hrfid` finds RI=0.
-//! 3. It returns the vector of the interrupt that ended the run, with the
-//!    registers of the vCPU in its [`Vcpu`], and LPIDR, PIDR, LPCR, HDEC, DEC
-//!    and MMCR0 as Pinion has them.
+//! 3. At each exit that is more than a quick call, `step(vcpu, vector, context)`
+//!    is asked what comes next, with LPIDR, PIDR, LPCR, HDEC, DEC and MMCR0 as
+//!    Pinion has them, and the registers of the vCPU in its [`Vcpu`], but for r14
+//!    to r31: the ABI keeps these over the call, so they stay where they are.
+//! 4. `step` answers with the ticks until the hypervisor decrementer fires, and
+//!    the vCPU goes on; or with 0, and `guest_enter` returns, with r14 to r31 in
+//!    the [`Vcpu`] too.
 //!
 //! Contract of `guest_exit`, the handler of a thread's vectors while a vCPU
 //! runs (`cpu::vectors` brings it here):
@@ -32,12 +36,19 @@ use super::super::area::*;
 use super::super::{msr, spr};
 use super::state::{VECTORS_FPSCR, VECTORS_VSCR, Vcpu, Vectors};
 use core::arch::global_asm;
+use core::ffi::c_void;
 use core::mem::offset_of;
 
 // SAFETY: the assembly below has these signatures.
 unsafe extern "C" {
     /// See the module's contract.
-    pub(super) fn guest_enter(vcpu: *mut Vcpu, area: *const Area, ticks: u64) -> u64;
+    pub(super) fn guest_enter(
+        vcpu: *mut Vcpu,
+        area: *const Area,
+        ticks: u64,
+        step: extern "C" fn(*mut Vcpu, u64, *mut c_void) -> u64,
+        context: *mut c_void,
+    );
     /// Where a thread's vectors go on while a vCPU runs.
     pub(super) fn guest_exit();
     /// Stores FPSCR, VSCR and all vector-scalar registers.
@@ -46,7 +57,8 @@ unsafe extern "C" {
     pub(super) fn guest_load_vectors(from: *const Vectors);
 }
 
-/// Bytes of `guest_enter`'s frame: the ABI's 32, r14 to r31, r13, LPCR.
+/// Bytes of `guest_enter`'s frame: the ABI's 32, r14 to r31, r13, LPCR, step and
+/// context.
 const FRAME: usize = 208;
 
 global_asm!(
@@ -66,8 +78,16 @@ guest_enter:
     std     13, 176(1)
     mfspr   0, {LPCR}
     std     0, 184(1)
+    std     6, 192(1)
+    std     7, 200(1)
     std     1, {GUEST_STACK}(4)
     std     3, {GUEST}(4)
+    .irp n, 14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    ld      \n, {V_GPR}+\n*8(3)
+    .endr
+
+    .globl guest_go_on
+guest_go_on:                        // r3 = vCPU, r4 = area, r5 = ticks
     li      0, 0
     mtmsrd  0, 1                    // RI = 0: (H)SRR0/1 are live from here
     ld      6, {GUEST_HANDLER}(4)
@@ -110,7 +130,7 @@ guest_enter:
     ld      7, {V_PPR}(3)
     mtspr   {MMCR0}, 6
     mtspr   {PPR}, 7
-    .irp n, 0,1,2,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    .irp n, 0,1,2,4,5,6,7,8,9,10,11,12,13
     ld      \n, {V_GPR}+\n*8(3)
     .endr
     ld      3, {V_GPR}+3*8(3)
@@ -212,9 +232,6 @@ guest_exit:
     li      3, 1
     sldi    3, 3, 31
     mtspr   {MMCR0}, 3              // frozen: no counter interrupts Pinion
-    .irp n, 14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
-    std     \n, {V_GPR}+\n*8(11)
-    .endr
     mfspr   3, {SRR0}
     mfspr   4, {SRR1}
     mfspr   5, {DAR}
@@ -245,11 +262,23 @@ guest_exit:
     mtspr   {DEC}, 6
     li      3, {RI}
     mtmsrd  3, 1
+    mr      3, 11
+    mr      4, 12
+    ld      12, 192(1)
+    ld      5, 200(1)
+    mtctr   12
+    bctrl
+    mr      5, 3
+    mfspr   4, {HSPRG0}
+    cmpdi   5, 0
+    ld      3, {GUEST}(4)
+    bne     guest_go_on
+
     .irp n, 14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    std     \n, {V_GPR}+\n*8(3)
     ld      \n, 32+(\n-14)*8(1)
     .endr
     ld      13, 176(1)
-    mr      3, 12
     addi    1, 1, {FRAME}
     ld      0, 16(1)
     mtlr    0
