@@ -3,18 +3,22 @@
 //! row for `cargo xtask bench`.
 
 use crate::call::{CPPR, NOTHING, hypervisor};
+use crate::device::{BOTH, BUFFERS, GET_TCE, LIST, PAGE, PUT_TCE, PUT_TCE_INDIRECT, STUFF_TCE};
+use crate::device::{Device, write_list};
 use crate::println;
+use crate::tree;
 use crate::vectors::timebase;
+use crate::words;
 use core::arch::asm;
-
-/// Calls of one measurement.
-const CALLS: u64 = 100;
 
 /// Measurements of a row.
 const REPEATS: usize = 7;
 
 /// Instructions of the loop that time is compared with.
 const KNOWN: u64 = 1_000_000;
+
+/// Entries of a list.
+const ENTRIES: u64 = 512;
 
 /// Ticks of a loop of [`KNOWN`] instructions.
 fn known() -> u64 {
@@ -24,28 +28,80 @@ fn known() -> u64 {
     timebase() - start
 }
 
-/// Prints a row: what [`CALLS`] times `what` cost. On hardware the numbers mean
-/// nothing: instructions take their time there.
-fn row(id: &str, ticks_of_known: u64, mut what: impl FnMut()) {
-    let mut counts = [0; REPEATS];
-    for count in &mut counts {
-        let start = timebase();
-        for _ in 0..CALLS {
-            what();
-        }
-        *count = (timebase() - start) * KNOWN / ticks_of_known;
-    }
-    counts.sort_unstable();
-    let (min, median) = (counts[0], counts[REPEATS / 2]);
-    println!("bench: row id={id} units={CALLS} min={min} median={median}");
+/// What is measured, and how it is counted.
+struct Bench {
+    tree: u64,
+    /// Ticks of [`KNOWN`] instructions.
+    ticks: u64,
 }
 
-/// Measures all rows.
-pub fn measure() {
+impl Bench {
+    /// Prints a row: what `calls` times `what` cost, each of which does `units`.
+    /// `between` puts things back. On hardware the numbers mean nothing:
+    /// instructions take their time there.
+    fn row(
+        &self,
+        id: &str,
+        (calls, units): (u64, u64),
+        mut what: impl FnMut(u64),
+        mut between: impl FnMut(),
+    ) {
+        if !words::asked(self.tree, id) {
+            return;
+        }
+        let mut counts = [0; REPEATS];
+        for count in &mut counts {
+            between();
+            let start = timebase();
+            for number in 0..calls {
+                what(number);
+            }
+            *count = (timebase() - start) * KNOWN / self.ticks;
+        }
+        between();
+        counts.sort_unstable();
+        let (min, median) = (counts[0], counts[REPEATS / 2]);
+        let units = calls * units;
+        println!("bench: row id={id} units={units} min={min} median={median}");
+    }
+
+    /// Calls about the entries of a device's window: single ones, then lists of
+    /// pages that are nowhere side by side.
+    fn entries(&self, device: &Device) {
+        let liobn = device.bridge.liobn;
+        let call = |token, page: u64, what, count| {
+            let ioba = device.bridge.base + page * PAGE;
+            let (status, _) = hypervisor(token, &[liobn, ioba, what, count]);
+            assert!(status == 0, "call {token:#x} fails: {status}");
+        };
+        let page = |number: u64| (BUFFERS + (number * 7 % ENTRIES) * PAGE) | BOTH;
+        write_list((0..ENTRIES).map(page));
+        let clear = || call(STUFF_TCE, 0, 0, ENTRIES);
+        let fill = || call(PUT_TCE_INDIRECT, 0, LIST, ENTRIES);
+        let many = (100, 1);
+        self.row("h-put-tce", many, |n| call(PUT_TCE, n, page(n), 0), clear);
+        self.row("h-put-tce-unmap", many, |n| call(PUT_TCE, n, 0, 0), fill);
+        self.row("h-get-tce", many, |n| call(GET_TCE, n, 0, 0), fill);
+        clear();
+        let list = (1, ENTRIES);
+        self.row("h-put-tce-indirect-512", list, |_| fill(), clear);
+        self.row("h-stuff-tce-512", list, |_| clear(), fill);
+        clear();
+        self.row("h-stuff-tce-512-empty", list, |_| clear(), || {});
+    }
+}
+
+/// Measures all rows, or the one that the arguments ask for.
+pub fn measure(tree: u64) {
     let ticks = known().max(1);
+    let bench = Bench { tree, ticks };
     for (id, token) in [("null-hcall", NOTHING), ("full-exit", CPPR)] {
-        row(id, ticks, || {
+        let call = |_| {
             hypervisor(token, &[0]);
-        });
+        };
+        bench.row(id, (100, 1), call, || {});
+    }
+    if let Some(bridge) = tree::bridge(tree) {
+        bench.entries(&Device { tree, bridge });
     }
 }

@@ -8,10 +8,10 @@ use crate::nvme;
 use crate::tree::{self, Bridge};
 use core::arch::asm;
 
-const GET_TCE: u64 = 0x1c;
-const PUT_TCE: u64 = 0x20;
-const STUFF_TCE: u64 = 0x138;
-const PUT_TCE_INDIRECT: u64 = 0x13c;
+pub const GET_TCE: u64 = 0x1c;
+pub const PUT_TCE: u64 = 0x20;
+pub const STUFF_TCE: u64 = 0x138;
+pub const PUT_TCE_INDIRECT: u64 = 0x13c;
 
 /// H_PARAMETER, and what RTAS says to a wrong argument.
 const PARAMETER: i64 = -4;
@@ -26,7 +26,7 @@ pub const PAGE: u64 = 4096;
 
 /// Memory for transfers and lists, used by nothing else here.
 pub const BUFFERS: u64 = 10 << 20;
-const LIST: u64 = BUFFERS + (1 << 20);
+pub const LIST: u64 = BUFFERS + (1 << 20);
 /// Behind the partition's 16 MiB.
 const BEYOND: u64 = 16 << 20;
 
@@ -242,7 +242,8 @@ fn put(device: &Device) -> Outcome {
     )
 }
 
-fn write_list(entries: impl IntoIterator<Item = u64>) {
+/// Puts entries where [`LIST`] is.
+pub fn write_list(entries: impl IntoIterator<Item = u64>) {
     for (index, entry) in entries.into_iter().enumerate() {
         // SAFETY: memory of this partition that nothing else uses.
         unsafe { ((LIST + 8 * index as u64) as *mut u64).write_volatile(entry) };

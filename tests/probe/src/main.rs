@@ -40,7 +40,7 @@ extern "C" fn probe_main(tree: u64) -> ! {
         true => 0,
         false => checks::run(tree),
     };
-    cost::measure();
+    cost::measure(tree);
     println!("bench: done");
     println!("probe: done, {failed} failed");
     call::rtas(3, &[0, 0], &mut [0]);

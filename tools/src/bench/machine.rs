@@ -87,8 +87,8 @@ fn runs(workspace: &Workspace, options: &BenchOptions, board: &Board) -> Result<
     }
     // POWER8 runs no partitions yet.
     if board.machine != "powernv8" {
-        let one = partition::one(workspace)?;
-        let alone = run("start+16", &|setting| setting.initrd = Some(one.clone()));
+        let one = partition::one(workspace, None)?;
+        let alone = run("", &|setting| setting.initrd = Some(one.clone()));
         for count in THREADS {
             let mut threads = alone.clone();
             threads.smp = Some(count.to_string());

@@ -31,8 +31,9 @@ const RECORDED: &str = "benches/recorded";
 /// Charts of them, for the page.
 const CHARTS: &str = "docs/charts";
 
-/// How much more than the recorded figure `--check` lets pass, in percent.
-const SLACK: f64 = 5.0;
+/// How much more than what is known `--check` lets pass, in percent: another order
+/// of functions makes a difference already.
+pub const SLACK: f64 = 5.0;
 
 /// Measures, shows, and compares as the options say.
 pub fn command(workspace: &Workspace, options: &BenchOptions) -> Result<ExitCode> {
@@ -123,6 +124,8 @@ fn compare(budgets: &Budgets, record: &Record, before: Option<&Record>) -> Vec<S
         if let Some(was) = known
             .and_then(|known| known.row(&row.id))
             .map(|row| row.cost())
+            // The image grows with what it can do; it has a limit.
+            && row.id != "image"
             && cost > was * (1.0 + SLACK / 100.0)
         {
             wrong.push(format!(

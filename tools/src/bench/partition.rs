@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::cpio::Archive;
 use crate::workspace::Workspace;
 use crate::{bundle, image};
 
@@ -16,18 +15,24 @@ const WAIT: &str = "probe=wait";
 /// Where they are written.
 const FOLDER: &str = "target/bench";
 
-/// One partition, for `start`.
+/// It starts by itself.
+const START: &str = " autostart;";
+
+/// The device of the one that measures: the benchmark's edu.
+const DEVICE: &str = "1234:11e8";
+
+/// A manifest with one partition that has a device, and measures all rows; or
+/// this one alone, when it is started.
 ///
 /// # Errors
 /// It does not build.
-pub fn one(workspace: &Workspace) -> Result<PathBuf> {
-    let probe = probe(workspace)?;
-    let mut archive = Archive::default();
-    archive.file("kernel", 0o644, &image::read(&probe)?)?;
-    archive.file("bootargs", 0o644, MEASURE.as_bytes())?;
-    let path = PathBuf::from(FOLDER).join("partition.cpio");
-    image::write_if_changed(&path, &archive.finish()?)?;
-    Ok(path)
+pub fn one(workspace: &Workspace, row: Option<&str>) -> Result<PathBuf> {
+    let (row, start) = match row {
+        None => (String::new(), START),
+        Some(row) => (format!(" row={row}"), ""),
+    };
+    let more = format!("bootargs = \"{MEASURE}{row}\"; devices = \"{DEVICE}\";{start}");
+    make(workspace, "partition", &[more])
 }
 
 /// A manifest with `count` of them, that start by themselves: all but one wait.
@@ -35,30 +40,35 @@ pub fn one(workspace: &Workspace) -> Result<PathBuf> {
 /// # Errors
 /// It does not build.
 pub fn many(workspace: &Workspace, count: usize) -> Result<PathBuf> {
+    // The first to be started would measure before the others are there.
+    let words = (1..=count).map(|number| match number {
+        number if number == count => MEASURE,
+        _ => WAIT,
+    });
+    let all: Vec<String> = words
+        .map(|word| format!("bootargs = \"{word}\";{START}"))
+        .collect();
+    make(workspace, &format!("partitions-{count}"), &all)
+}
+
+/// The bundle `name`, with a partition for each of `more` properties.
+fn make(workspace: &Workspace, name: &str, more: &[String]) -> Result<PathBuf> {
     let probe = probe(workspace)?;
     let mut source = String::from("/dts-v1/;\n/ {\n\tcompatible = \"pinion,manifest-v1\";\n");
-    // The first to be started would measure before the others are there.
-    for number in 1..=count {
-        let word = if number == count { MEASURE } else { WAIT };
+    for (number, more) in more.iter().enumerate() {
         // Writing to a string does not fail.
         let _ = writeln!(
             source,
-            "\tp{number} {{ memory = <0 0x1000000>; cpus = <1>; kernel = \"probe\"; bootargs = \"{word}\"; autostart; }};"
+            "\tp{} {{ memory = <0 0x1000000>; cpus = <1>; kernel = \"probe\"; {more} }};",
+            number + 1
         );
     }
     source.push_str("};\n");
-    let at = |name: &str| PathBuf::from(FOLDER).join(name);
-    let manifest = at(&format!("partitions-{count}.dts"));
-    image::write_if_changed(&manifest, source.as_bytes())?;
-    let path = at(&format!("partitions-{count}.cpio"));
+    let at = |end: &str| PathBuf::from(FOLDER).join(format!("{name}.{end}"));
+    image::write_if_changed(&at("dts"), source.as_bytes())?;
     let files = [format!("probe={}", probe.display())];
-    bundle::make(
-        &manifest,
-        &path,
-        &files,
-        &at(&format!("partitions-{count}.dtb")),
-    )?;
-    Ok(path)
+    bundle::make(&at("dts"), &at("cpio"), &files, &at("dtb"))?;
+    Ok(at("cpio"))
 }
 
 fn probe(workspace: &Workspace) -> Result<PathBuf> {

@@ -29,11 +29,13 @@ pub use store::{Profile, Profiles};
 /// Rounds of a row that the image counts (`src/boot/bench/rows.rs`).
 const ROUNDS: usize = 7;
 
-/// Rows that a partition measures, with a function that their calls pass, and
-/// one that they do not.
-const CALLS: [(&str, &str, &str); 2] = [
-    ("null-hcall", "pinion_hcall", "guest_go_on"),
-    ("full-exit", "guest_go_on", "nothing"),
+/// Rows that a partition measures, call by call.
+const CALLS: [&str; 5] = [
+    "null-hcall",
+    "full-exit",
+    "h-put-tce",
+    "h-put-tce-unmap",
+    "h-get-tce",
 ];
 
 /// Where the machine's files go.
@@ -47,7 +49,7 @@ pub fn measure(
     row: &str,
 ) -> Result<Profile> {
     let symbols = Symbols::load(workspace.debug_image())?;
-    let calls = CALLS.iter().find(|(name, _, _)| *name == row);
+    let is_call = CALLS.contains(&row);
     let program = machine::program(options);
     std::fs::create_dir_all(FOLDER)?;
     let in_folder = |name: &str| PathBuf::from(FOLDER).join(name);
@@ -60,22 +62,22 @@ pub fn measure(
     setting.control = Some(socket);
     setting.log = Some(trace.clone());
     // The image's code and, for calls, the vectors. Firmware is not of interest.
-    let vectors = if calls.is_some() {
+    let vectors = if is_call {
         "0xc00+0x20,0x1f00+0x20,"
     } else {
         ""
     };
     setting.extra = vec!["-dfilter".into(), format!("{vectors}{IMAGE:#x}+{ROOM:#x}")];
-    if calls.is_some() {
-        setting.initrd = Some(partition::one(workspace)?);
+    if is_call {
+        setting.initrd = Some(partition::one(workspace, Some(row))?);
     }
     println!("{row}: {}", crate::process::describe(&setting.command()));
     let mut session = Session::start(&setting, options.timeout)?;
     let base = session.boot()?;
     session.monitor("one-insn-per-tb on")?;
     session.monitor("log exec,nochain")?;
-    match calls {
-        None => {
+    match is_call {
+        false => {
             session
                 .machine
                 .write(format!("bench ={row}\r").as_bytes())?;
@@ -85,16 +87,16 @@ pub fn measure(
                 "the image has no row {row}"
             );
         }
-        Some(_) => {
-            session.machine.write(b"start 16\r")?;
+        true => {
+            session.machine.write(b"start p1\r")?;
             session.until("bench: done")?;
         }
     }
     session.monitor("log none")?;
     drop(session);
-    let executed = match calls {
-        None => counted(&trace, base, &symbols)?,
-        Some(&(_, passes, avoids)) => called(&trace, base, &symbols, passes, avoids)?,
+    let executed = match is_call {
+        false => counted(&trace, base, &symbols)?,
+        true => called(&trace)?,
     };
     std::fs::remove_file(&trace)?;
     Ok(Profile::new(row, &executed, |address| {
@@ -121,24 +123,11 @@ fn counted(trace: &Path, base: u64, symbols: &Symbols) -> Result<Executed> {
     log::median(rounds).context("QEMU's log has no operation")
 }
 
-fn called(
-    trace: &Path,
-    base: u64,
-    symbols: &Symbols,
-    passes: &str,
-    avoids: &str,
-) -> Result<Executed> {
-    let at = |name: &str| symbols.address_of(name).map(|offset| base + offset);
-    let passes = at(passes).with_context(|| format!("the image has no {passes}"))?;
-    let avoids = at(avoids);
+/// The row's own call: all others, which print or put back, are few.
+fn called(trace: &Path) -> Result<Executed> {
     let mut calls = Calls::default();
     each_line(trace, |address, hypervisor| calls.take(address, hypervisor))?;
-    let mut operations = calls.operations;
-    operations.retain(|operation| {
-        let has = |address| operation.counts.contains_key(&address);
-        has(passes) && !avoids.is_some_and(has)
-    });
-    log::usual(operations).context("QEMU's log has no such call")
+    log::usual(calls.operations).context("QEMU's log has no call")
 }
 
 fn each_line(trace: &Path, mut what: impl FnMut(u64, bool)) -> Result<()> {
