@@ -232,6 +232,77 @@ fn a_wrong_order_is_refused() {
     ));
 }
 
+/// Whose errors should freeze whose PE, said without the steps: its own group's,
+/// those of each bridge above it that has a PE, and of a virtual function its
+/// physical one's.
+fn should_freeze(machine: &Machine, parent: GroupIndex, child: GroupIndex) -> bool {
+    let (groups, topology) = (&machine.groups, &machine.topology);
+    let group = groups.get(child);
+    let virtuals = group.virtuals.iter();
+    let physical: Vec<_> = virtuals
+        .map(|at| topology.virtuals[at.get()].physical)
+        .collect();
+    let above = |at| topology.ancestors(at).any(|it| groups.of(it) == parent);
+    parent == child
+        || physical.iter().any(|at| groups.of(*at) == parent)
+        || group.functions.iter().chain(&physical).any(|at| above(*at))
+}
+
+#[test]
+fn an_error_freezes_its_own_pe_and_what_is_below_a_bridge() {
+    let boards = [
+        (Board::one_device(Generation::Phb4, 0).0, 0),
+        (
+            Board::switch(Generation::Phb5, ACS_FULL, [nvme(), nvme()]).0,
+            0,
+        ),
+        (Board::switch(Generation::Phb3, 0, [nvme(), nvme()]).0, 0),
+        (Board::conventional(Generation::Phb4).0, 0),
+        (Board::sriov(Generation::Phb4).0, 3),
+    ];
+    for (board, virtuals) in boards {
+        let mut machine = Machine::new(board, virtuals);
+        machine.all_up().expect("all is up");
+        let all: Vec<(GroupIndex, PeNumber)> = machine
+            .groups
+            .iter()
+            .filter_map(|(at, _)| Some((at, machine.plan.group(at).pe?)))
+            .collect();
+        assert!(all.len() >= 2);
+        for (parent, from) in &all {
+            for (child, to) in &all {
+                assert_eq!(
+                    machine.phb.freezes(*from, *to),
+                    should_freeze(&machine, *parent, *child),
+                    "an error of PE {from} and PE {to}"
+                );
+            }
+            // Nobody's functions are nobody's business.
+            let reserved = machine.board.phb.reserved();
+            assert!(!machine.phb.freezes(*from, reserved));
+            // A companion is frozen with its group, and its group with it.
+            for companion in &machine.plan.group(*parent).companions {
+                assert!(machine.phb.freezes(*from, *companion));
+                assert!(machine.phb.freezes(*companion, *from));
+            }
+        }
+        // What is given back is out of all of them.
+        for (at, pe) in &all {
+            if machine.groups.get(*at).kind != GroupKind::Endpoint {
+                continue;
+            }
+            let stop = machine.list(|it| it.stop(*at));
+            machine.run(&stop).expect("stopped");
+            let release = machine.list(|it| it.release(*at));
+            machine.run(&release).expect("released");
+            assert!(
+                all.iter()
+                    .all(|(_, other)| !machine.phb.freezes(*other, *pe))
+            );
+        }
+    }
+}
+
 #[test]
 fn a_bar_that_lies_only_when_placed_stops_its_group() {
     let (mut board, root) = Board::empty(Generation::Phb4, 0);
