@@ -1,23 +1,53 @@
 //! What the partition does instead of its checks, if its arguments say so.
 
 use crate::call;
+use crate::checks::Outcome;
+use crate::device::{BOTH, BUFFERS, Device, PAGE};
+use crate::edu::Edu;
 use crate::println;
+use crate::tree;
 use crate::words;
 
 /// RTAS: the partition's last words.
 const OS_TERM: u32 = 5;
 
-/// `probe=crash` gives up, `probe=wait` waits for ever.
+/// Pages that stay mapped.
+const HELD: u64 = 3;
+
+/// `probe=crash` gives up, `probe=wait` waits for ever, `probe=hold` maps pages
+/// for its edu, lets it use one, and then waits for ever.
 pub fn if_told(tree: u64) {
     if words::told(tree, "probe=crash") {
         println!("probe: gives up");
         let text = c"told to crash";
         call::rtas(OS_TERM, &[text.as_ptr() as u32], &mut [0]);
     }
+    if words::told(tree, "probe=hold") {
+        match hold(tree) {
+            Ok(()) => println!("probe: holds {HELD} pages"),
+            Err(why) => println!("probe: FAIL hold: {why}"),
+        }
+        wait();
+    }
     if words::told(tree, "probe=wait") {
         println!("probe: waits");
-        loop {
-            call::hypervisor(call::CEDE, &[]);
+        wait();
+    }
+}
+
+fn wait() -> ! {
+    loop {
+        call::hypervisor(call::CEDE, &[]);
+    }
+}
+
+fn hold(tree: u64) -> Outcome {
+    let bridge = tree::bridge(tree).ok_or("there is no device in the tree")?;
+    let device = Device { tree, bridge };
+    for page in 0..HELD {
+        if device.put(page, (BUFFERS + page * PAGE) | BOTH) != 0 {
+            return Err("H_PUT_TCE fails");
         }
     }
+    Edu::new(bridge.registers.0)?.round_trip(0x800)
 }
