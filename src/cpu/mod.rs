@@ -178,15 +178,20 @@ unsafe fn enable_machine_checks() {
     }
 }
 
-/// Sets LPCR and the timers of the running thread, whatever was in them.
-fn init_control(generation: Option<Generation>) {
+/// Pinion's own LPCR.
+const fn control(generation: Option<Generation>) -> u64 {
     let common = lpcr::DPFD | lpcr::PECEDH | lpcr::PECE0 | lpcr::PECE1 | lpcr::PECE2;
-    let value = match generation {
+    match generation {
         Some(Generation::Power8) => common,
         // An unknown processor is treated as the newest: the bits that it lacks
         // read as zero.
         _ => common | lpcr::LD | lpcr::HVICE | lpcr::PECE_HVEE,
-    };
+    }
+}
+
+/// Sets LPCR and the timers of the running thread, whatever was in them.
+fn init_control(generation: Option<Generation>) {
+    let value = control(generation);
     // SAFETY: no translation is on and no partition runs: LPCR governs only
     // timers and what ends power saving. The host is LPID 0. An isync makes
     // the change visible to what follows.

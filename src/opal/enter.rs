@@ -176,6 +176,9 @@ unsafe impl RawOpal for &Firmware {
             area.leave_firmware();
             return Err(OpalError::Reentered { token });
         }
+        // By the fast path of a partition's call too: a kill through firmware, or a
+        // freeze after one that failed.
+        let _host = crate::cpu::guest::as_host();
         // SAFETY: the entry comes from the device tree; Pinion runs with what
         // point 2 of the contract asks for (EE is on only in `cpu::idle`, which
         // calls nothing); the caller answers for the arguments.

@@ -2,7 +2,8 @@
 //! and further ones from r4 on (LoPAR 2.9, chapter 14).
 
 use super::icp::Icp;
-use super::{Host, Next, code, rtas};
+use super::tce::{List, MOST_ENTRIES};
+use super::{Host, Next, Tables, code, rtas};
 use crate::addr::GuestAddr;
 use crate::memory::radix::process_entry;
 
@@ -71,15 +72,26 @@ tokens! {
     Rtas = 0xf000,
 }
 
-/// Answers a call if that takes nothing but registers; `false` if it needs
-/// [`call`]. Runs with the partition's translation in place.
+/// Answers a call by the fast path, with the partition's translation in place;
+/// `false` if it needs [`call`]. What takes registers only is answered, and calls
+/// for entries of TCE tables, which take tables and one kill.
 #[inline]
-pub fn quick(gpr: &mut [u64; 32]) -> bool {
-    if Token::of(gpr[3]).is_some() {
-        return false;
+pub fn quick<T: Tables>(gpr: &mut [u64; 32], tables: &T) -> bool {
+    match Token::of(gpr[3]) {
+        None => {
+            gpr[3] = code::FUNCTION as u64;
+            true
+        }
+        Some(token @ (Token::GetTce | Token::PutTce | Token::StuffTce | Token::PutTceIndirect)) => {
+            // A long one is for the other path.
+            if token == Token::StuffTce && gpr[7] > MOST_ENTRIES {
+                return false;
+            }
+            gpr[3] = entries(token, gpr, tables) as u64;
+            true
+        }
+        Some(_) => false,
     }
-    gpr[3] = code::FUNCTION as u64;
-    true
 }
 
 /// Answers a call. What takes long is a function of its own, so that calls about
@@ -151,9 +163,8 @@ fn answer(token: Token, gpr: &mut [u64; 32], host: &mut impl Host) -> i64 {
 
 /// r4: LIOBN; r5: bus address; r6: entry, or a list of entries; r7: count.
 #[inline(never)]
-fn entries(token: Token, gpr: &mut [u64; 32], host: &mut impl Host) -> i64 {
-    let host = &*host;
-    let Some(calls) = host.tces() else {
+fn entries(token: Token, gpr: &mut [u64; 32], tables: &impl Tables) -> i64 {
+    let Some(calls) = tables.tces() else {
         return code::PARAMETER;
     };
     let (liobn, ioba, tce, count) = (gpr[4], gpr[5], gpr[6], gpr[7]);
@@ -161,7 +172,8 @@ fn entries(token: Token, gpr: &mut [u64; 32], host: &mut impl Host) -> i64 {
         Token::PutTce => calls.put(liobn, ioba, tce),
         Token::StuffTce => calls.stuff(liobn, ioba, tce, count),
         Token::PutTceIndirect => {
-            calls.put_indirect(liobn, ioba, tce, count, |from, to| host.read(from, to))
+            let read = |from, count, list: &mut List<'_>| tables.words(from, count, list);
+            calls.put_indirect(liobn, ioba, tce, count, read)
         }
         _ => match calls.get(liobn, ioba) {
             Ok(tce) => {

@@ -26,17 +26,25 @@ use crate::pci::ConfigAccess;
 use crate::seam::Platform;
 use config::View;
 use ddw::WindowCalls;
-use tce::TceCalls;
+use tce::{List, TceCalls};
 
-/// What a partition's vCPU asks of the machine. Addresses are the partition's
-/// and unchecked: the host refuses what is not the partition's memory.
-pub trait Host {
+/// What a partition's TCE calls work on. Fit for the fast path: it takes no lock
+/// but the engine's, and waits for nothing but a kill.
+pub trait Tables {
     /// What is below its DMA engine.
     type Platform: Platform;
 
-    /// What its TCE calls work on; `None`: it has no windows.
+    /// Its windows; `None`: it has none.
     fn tces(&self) -> Option<TceCalls<'_, Self::Platform>>;
 
+    /// Reads `count` words of the partition's memory, each once, big-endian;
+    /// `false` if not all of it is memory. `from` is a multiple of 8.
+    fn words(&self, from: GuestAddr, count: usize, to: &mut List<'_>) -> bool;
+}
+
+/// What a partition's vCPU asks of the machine. Addresses are the partition's
+/// and unchecked: the host refuses what is not the partition's memory.
+pub trait Host: Tables {
     /// What its calls for windows work on, for one call.
     fn with_windows(&mut self, act: &mut dyn FnMut(&WindowCalls<'_, Self::Platform>))
     -> Option<()>;

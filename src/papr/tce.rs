@@ -7,20 +7,22 @@
 
 use super::code;
 use super::liobn::Liobns;
-use crate::addr::{BusAddr, GuestAddr};
+use crate::addr::{BusAddr, GuestAddr, HostAddr};
 use crate::dma::{DmaError, Engine, ErrorKind, Liobn, MOST_PAGES_AT_ONCE, Window};
-use crate::partition::map::GuestMap;
+use crate::partition::map::{Cursor, GuestMap};
 use crate::seam::Platform;
-use crate::tce::{Access, RangeError, Tce};
+use crate::tce::{Access, PageShift, RangeError, Tce};
 use alloc::sync::Arc;
+use arrayvec::ArrayVec;
+use core::slice;
 
 /// Most entries that one call maps. Newer PowerVM firmware has this limit for
 /// H_STUFF_TCE too, but Linux does not keep to it when it unmaps all memory of a
 /// window (`tce_clearrange_multi_pSeriesLP`).
 pub const MOST_ENTRIES: u64 = 512;
 
-/// A list of entries is aligned to this many bytes: so it is in one page.
-const LIST_BYTES: usize = 4096;
+/// Base-2 logarithm of what a list of entries is aligned to: so it is in one page.
+const LIST_SHIFT: u32 = 12;
 
 /// The rights in an entry, as the partition gives them.
 const RIGHTS: u64 = 3;
@@ -68,7 +70,7 @@ fn refusal(error: DmaError) -> i64 {
 impl<P: Platform> TceCalls<'_, P> {
     /// H_PUT_TCE: the entry of `ioba` becomes `tce`; without rights, nothing.
     pub fn put(&self, liobn: u64, ioba: u64, tce: u64) -> i64 {
-        finish(self.try_put(liobn, ioba, tce, 1))
+        finish(self.try_put(liobn, ioba, tce))
     }
 
     /// H_STUFF_TCE: the `count` entries from `ioba` all become `tce`. With rights,
@@ -77,23 +79,47 @@ impl<P: Platform> TceCalls<'_, P> {
         if count > MOST_ENTRIES {
             return finish(self.clear(liobn, ioba, tce, count));
         }
-        finish(self.try_put(liobn, ioba, tce, count))
+        finish(self.try_stuff(liobn, ioba, tce, count))
     }
 
     #[inline]
-    fn try_put(&self, liobn: u64, ioba: u64, tce: u64, count: u64) -> Answer {
+    fn try_put(&self, liobn: u64, ioba: u64, tce: u64) -> Answer {
+        let window = self.window(liobn)?;
+        let entry = self.entry(&window, tce)?;
+        let bus = BusAddr::new(ioba);
+        if !entry.is_mapping() {
+            return self.unmap(&window, bus, 1);
+        }
+        let done = self.engine.remap(&window, bus, slice::from_ref(&entry));
+        done.map_err(refusal)
+    }
+
+    #[inline]
+    fn try_stuff(&self, liobn: u64, ioba: u64, tce: u64, count: u64) -> Answer {
         let window = self.window(liobn)?;
         if count == 0 {
             return Ok(());
         }
-        let (bus, entry) = (BusAddr::new(ioba), self.entry(&window, tce)?);
+        let entry = self.entry(&window, tce)?;
+        let bus = BusAddr::new(ioba);
         if !entry.is_mapping() {
-            let unmapped = self.engine.unmap(&window, bus, count);
-            return unmapped.map(|_| ()).map_err(refusal);
+            return self.unmap(&window, bus, count);
         }
-        let entries = [entry; MOST_ENTRIES as usize];
-        let entries = entries.get(..count as usize).ok_or(code::PARAMETER)?;
-        self.engine.remap(&window, bus, entries).map_err(refusal)
+        let done = self.engine.remap_same(&window, bus, entry, count);
+        done.map_err(refusal)
+    }
+
+    /// Apart: what it needs of the stack is not for those that map.
+    #[inline(never)]
+    fn unmap(&self, window: &Window<P>, bus: BusAddr, count: u64) -> Answer {
+        let unmapped = self.engine.unmap(window, bus, count);
+        unmapped.map(|_| ()).map_err(refusal)
+    }
+
+    #[inline]
+    fn entry(&self, window: &Window<P>, tce: u64) -> Answer<Tce> {
+        let page = window.range().shape().page();
+        entry(page, tce, |guest| self.map.host(guest, page.bytes()))
     }
 
     /// A long unmap. Each of the engine's operations has its kill: one for 2^20
@@ -113,60 +139,58 @@ impl<P: Platform> TceCalls<'_, P> {
                 break;
             };
             let bus = window.range().bus(part.first());
-            self.engine
-                .unmap(&window, bus, part.pages())
-                .map_err(refusal)?;
+            self.unmap(&window, bus, part.pages())?;
         }
         Ok(())
     }
 
     /// H_PUT_TCE_INDIRECT: the `count` entries from `ioba` become those of the
-    /// list at `list`, big-endian, aligned to 4K. All or none.
+    /// list at `list`, aligned to 4K. All or none.
     ///
-    /// `read` copies memory of the partition and says whether all of it was
-    /// memory. It is called once: the partition may change its list meanwhile.
+    /// `read` gives a number of words of the partition's memory to a [`List`], and
+    /// says whether all of it was memory. It is called once, and reads each word
+    /// once: the partition may change its list meanwhile.
     pub fn put_indirect(
         &self,
         liobn: u64,
         ioba: u64,
         list: u64,
         count: u64,
-        read: impl FnOnce(GuestAddr, &mut [u8]) -> bool,
+        read: impl FnOnce(GuestAddr, usize, &mut List<'_>) -> bool,
     ) -> i64 {
         finish(self.try_put_indirect(liobn, ioba, GuestAddr::new(list), count, read))
     }
 
+    #[inline]
     fn try_put_indirect(
         &self,
         liobn: u64,
         ioba: u64,
-        list: GuestAddr,
+        at: GuestAddr,
         count: u64,
-        read: impl FnOnce(GuestAddr, &mut [u8]) -> bool,
+        read: impl FnOnce(GuestAddr, usize, &mut List<'_>) -> bool,
     ) -> Answer {
         let window = self.window(liobn)?;
-        if count > MOST_ENTRIES || !list.is_aligned(LIST_BYTES.trailing_zeros()) {
+        if count > MOST_ENTRIES || !at.is_aligned(LIST_SHIFT) {
             return Err(code::PARAMETER);
         }
         if count == 0 {
             return Ok(());
         }
-        let mut copy = [0u8; LIST_BYTES];
-        let used = copy
-            .get_mut(..count as usize * size_of::<u64>())
-            .ok_or(code::PARAMETER)?;
-        if !read(list, used) {
+        let mut list = List {
+            page: window.range().shape().page(),
+            cursor: self.map.cursor(),
+            entries: ArrayVec::new(),
+            is_wrong: false,
+        };
+        let is_memory = read(at, count as usize, &mut list);
+        if !is_memory || list.is_wrong || list.entries.len() as u64 != count {
             return Err(code::PARAMETER);
         }
-        let mut entries = [Tce::NONE; MOST_ENTRIES as usize];
-        let wanted = used.as_chunks::<8>().0;
-        for (entry, bytes) in entries.iter_mut().zip(wanted) {
-            *entry = self.entry(&window, u64::from_be_bytes(*bytes))?;
-        }
-        let entries = entries.get(..wanted.len()).ok_or(code::PARAMETER)?;
-        self.engine
-            .remap(&window, BusAddr::new(ioba), entries)
-            .map_err(refusal)
+        let done = self
+            .engine
+            .remap(&window, BusAddr::new(ioba), &list.entries);
+        done.map_err(refusal)
     }
 
     /// H_GET_TCE: the entry of `ioba`, 0 if it is none.
@@ -194,20 +218,45 @@ impl<P: Platform> TceCalls<'_, P> {
         let liobn = u32::try_from(liobn).map_err(|_| code::PARAMETER)?;
         self.windows.find(Liobn(liobn)).ok_or(code::PARAMETER)
     }
+}
 
-    /// What the partition's `tce` means: with rights, a whole page of its own;
-    /// without, nothing, whatever else is in it.
+/// What the partition's `tce` means, in IO pages of `page`: with rights, a whole
+/// page of its own, which `host` finds; without, nothing, whatever else is in it.
+#[inline]
+fn entry(
+    page: PageShift,
+    tce: u64,
+    host: impl FnOnce(GuestAddr) -> Option<HostAddr>,
+) -> Answer<Tce> {
+    let Ok(access) = Access::from_bits(tce & RIGHTS) else {
+        return Ok(Tce::NONE);
+    };
+    let guest = GuestAddr::new(tce & !RIGHTS);
+    if !guest.is_aligned(page.get()) {
+        return Err(code::PARAMETER);
+    }
+    let host = host(guest).ok_or(code::PARAMETER)?;
+    Tce::new(host, access).ok_or(code::PARAMETER)
+}
+
+/// The list of one H_PUT_TCE_INDIRECT, checked word by word as it is read: the
+/// only copy of it.
+pub struct List<'a> {
+    page: PageShift,
+    cursor: Cursor<'a>,
+    entries: ArrayVec<Tce, { MOST_ENTRIES as usize }>,
+    is_wrong: bool,
+}
+
+impl List<'_> {
+    /// The next word of the list.
     #[inline]
-    fn entry(&self, window: &Window<P>, tce: u64) -> Answer<Tce> {
-        let Ok(access) = Access::from_bits(tce & RIGHTS) else {
-            return Ok(Tce::NONE);
-        };
-        let page = window.range().shape().page();
-        let guest = GuestAddr::new(tce & !RIGHTS);
-        if !guest.is_aligned(page.get()) {
-            return Err(code::PARAMETER);
+    pub fn push(&mut self, tce: u64) {
+        let (page, cursor) = (self.page, &mut self.cursor);
+        let entry = entry(page, tce, |guest| cursor.host(guest, page.bytes()));
+        match entry {
+            Ok(entry) => self.is_wrong |= self.entries.try_push(entry).is_err(),
+            Err(_) => self.is_wrong = true,
         }
-        let host = self.map.host(guest, page.bytes()).ok_or(code::PARAMETER)?;
-        Tce::new(host, access).ok_or(code::PARAMETER)
     }
 }

@@ -64,12 +64,18 @@ impl Model {
     }
 }
 
-impl Host for Model {
+impl Tables for Model {
     type Platform = Flat;
 
     fn tces(&self) -> Option<TceCalls<'_, Self::Platform>> {
         None
     }
+    fn words(&self, _: GuestAddr, _: usize, _: &mut List<'_>) -> bool {
+        unreachable!()
+    }
+}
+
+impl Host for Model {
     fn with_windows(&mut self, _: &mut dyn FnMut(&WindowCalls<'_, Self::Platform>)) -> Option<()> {
         None
     }
@@ -151,13 +157,13 @@ fn unknown_calls_are_refused_at_once() {
     for token in [0, 1, 0x55, 0x7fc, 0xf004, u64::MAX] {
         let mut gpr = [7; 32];
         gpr[3] = token;
-        assert!(quick(&mut gpr), "{token:#x}");
+        assert!(quick(&mut gpr, &Model::new()), "{token:#x}");
         assert_eq!(gpr[3] as i64, code::FUNCTION);
         assert_eq!(model.call(&[token]).0, code::FUNCTION);
     }
     let mut gpr = [0; 32];
     gpr[3] = Token::Cede as u64;
-    assert!(!quick(&mut gpr));
+    assert!(!quick(&mut gpr, &Model::new()));
     assert_eq!(gpr[3], Token::Cede as u64);
 }
 

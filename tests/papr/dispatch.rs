@@ -6,8 +6,8 @@ use pinion::addr::GuestAddr;
 use pinion::papr::config::View;
 use pinion::papr::ddw::WindowCalls;
 use pinion::papr::icp::Icp;
-use pinion::papr::tce::TceCalls;
-use pinion::papr::{Host, Next, call};
+use pinion::papr::tce::{List, TceCalls};
+use pinion::papr::{Host, Next, Tables, call, quick};
 use pinion::pci::ConfigAccess;
 use pinion::sim::{Machine, PhbKind};
 
@@ -22,12 +22,23 @@ struct Model {
     memory: RefCell<Vec<u8>>,
 }
 
-impl Host for Model {
+impl Tables for Model {
     type Platform = Machine;
 
     fn tces(&self) -> Option<TceCalls<'_, Machine>> {
         self.has_windows.then(|| self.guest.tces())
     }
+    fn words(&self, from: GuestAddr, count: usize, to: &mut List<'_>) -> bool {
+        let mut bytes = vec![0; 8 * count];
+        let is_memory = self.read(from, &mut bytes);
+        for word in bytes.as_chunks::<8>().0 {
+            to.push(u64::from_be_bytes(*word));
+        }
+        is_memory
+    }
+}
+
+impl Host for Model {
     fn with_windows(&mut self, act: &mut dyn FnMut(&WindowCalls<'_, Machine>)) -> Option<()> {
         self.has_windows.then(|| act(&self.guest.calls()))
     }
@@ -119,7 +130,7 @@ impl Model {
         (gpr[3] as i64, gpr[4])
     }
 
-    fn words(&mut self, at: usize, words: impl IntoIterator<Item = u32>) {
+    fn store(&mut self, at: usize, words: impl IntoIterator<Item = u32>) {
         for (place, word) in (at..).step_by(4).zip(words) {
             let bytes = GuestAddr::new(place as u64);
             self.write(bytes, &word.to_be_bytes());
@@ -128,8 +139,8 @@ impl Model {
 
     fn rtas(&mut self, token: u32, arguments: &[u32], answers: usize) -> Vec<u32> {
         let head = [token, arguments.len() as u32, answers as u32];
-        self.words(0x100, head.into_iter().chain(arguments.iter().copied()));
-        self.words(0x10c + 4 * arguments.len(), vec![0xdead; answers + 1]);
+        self.store(0x100, head.into_iter().chain(arguments.iter().copied()));
+        self.store(0x10c + 4 * arguments.len(), vec![0xdead; answers + 1]);
         assert_eq!(self.call(&[0xf000, 0x100]).0, 0);
         let memory = self.memory.borrow();
         let words = memory[0x10c + 4 * arguments.len()..].as_chunks::<4>().0;
@@ -156,7 +167,7 @@ fn registers_are_where_linux_puts_them() {
     assert_eq!(model.call(&[GET, liobn, 0x3000]), (0, 0x7001));
     assert_eq!(model.call(&[STUFF, liobn, 0x3000, 0x9003, 2]).0, 0);
     assert_eq!(model.call(&[GET, liobn, 0x4000]), (0, 0x9003));
-    model.words(0x2000, [0, 0xa001, 0, 0xb003]);
+    model.store(0x2000, [0, 0xa001, 0, 0xb003]);
     assert_eq!(model.call(&[INDIRECT, liobn, 0x4000, 0x2000, 2]).0, 0);
     assert_eq!(model.call(&[GET, liobn, 0x4000]), (0, 0xa001));
     assert_eq!(model.call(&[GET, liobn, 0x5000]), (0, 0xb003));
@@ -164,6 +175,39 @@ fn registers_are_where_linux_puts_them() {
     assert_eq!(model.call(&[GET, 5, 0x5000]), (-4, 5));
     assert_eq!(model.call(&[INDIRECT, liobn, 0x4000, 0x1_0000, 1]).0, -4);
     model.guest.check(3);
+}
+
+/// The fast path answers the same, and leaves the rest to the other.
+#[test]
+fn tce_calls_are_quick() {
+    let mut model = Model::new(true);
+    let liobn = LIOBNS[0].into();
+    let quickly = |model: &Model, registers: &[u64]| {
+        let mut gpr = [0; 32];
+        gpr[3..3 + registers.len()].copy_from_slice(registers);
+        let before = gpr;
+        let done = quick(&mut gpr, model);
+        assert!(done || gpr == before, "registers of {registers:?}");
+        done.then_some((gpr[3] as i64, gpr[4]))
+    };
+    assert_eq!(
+        quickly(&model, &[PUT, liobn, 0x3000, 0x7001]),
+        Some((0, liobn))
+    );
+    assert_eq!(quickly(&model, &[GET, liobn, 0x3000]), Some((0, 0x7001)));
+    model.store(0x2000, [0, 0xa001, 0, 0xb003]);
+    let list = [INDIRECT, liobn, 0x4000, 0x2000, 2];
+    assert_eq!(quickly(&model, &list), Some((0, liobn)));
+    assert_eq!(model.call(&[GET, liobn, 0x5000]), (0, 0xb003));
+    let stuff = |count| [STUFF, liobn, 0x3000, 0, count];
+    assert_eq!(quickly(&model, &stuff(512)), Some((0, liobn)));
+    assert_eq!(quickly(&model, &stuff(513)), None);
+    assert_eq!(quickly(&model, &[PUT, 5, 0, 0]), Some((-4, 5)));
+    assert_eq!(quickly(&model, &[0x7ffc]), Some((-2, 0)));
+    for slow in [0x58, 0xe0, 0xf000] {
+        assert_eq!(quickly(&model, &[slow]), None);
+    }
+    model.guest.check(0);
 }
 
 #[test]

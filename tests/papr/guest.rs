@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pinion::addr::{GuestAddr, HostAddr};
 use pinion::dma::{Liobn, Window};
 use pinion::papr::liobn::Liobns;
-use pinion::papr::tce::TceCalls;
+use pinion::papr::tce::{List, TceCalls};
 use pinion::partition::map::{GuestMap, Piece};
 use pinion::sim::{Machine, PhbKind};
 use pinion::tce::PageShift;
@@ -150,20 +150,13 @@ impl Guest {
 }
 
 /// A reader of a list that is all of the memory it is asked for.
-pub fn copy(list: &[u64]) -> impl FnOnce(GuestAddr, &mut [u8]) -> bool {
-    move |_, to| {
-        let words = to.as_chunks_mut::<8>().0;
-        assert!(
-            words.len() <= list.len(),
-            "more is read than the count says"
-        );
-        for (word, tce) in words.iter_mut().zip(list) {
-            *word = tce.to_be_bytes();
-        }
+pub fn copy(list: &[u64]) -> impl FnOnce(GuestAddr, usize, &mut List<'_>) -> bool {
+    move |_, count, to| {
+        list[..count].iter().for_each(|tce| to.push(*tce));
         true
     }
 }
 
-pub fn unread(_: GuestAddr, _: &mut [u8]) -> bool {
+pub fn unread(_: GuestAddr, _: usize, _: &mut List<'_>) -> bool {
     panic!("a list that is refused is not read")
 }

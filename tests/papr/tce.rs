@@ -244,14 +244,15 @@ fn a_list_that_is_not_all_memory_is_refused() {
     let guest = Guest::new(PhbKind::Phb4, PageShift::K4);
     let list = |at: u64, count: u64| {
         let asked = Cell::new(None);
-        let answer = guest
-            .calls()
-            .put_indirect(LIOBN, guest.bus(0), at, count, |from, to| {
-                asked.set(Some((from.get(), to.len() as u64)));
-                to.fill(0);
-                guest.map.host(from, to.len() as u64).is_some()
-            });
-        assert_eq!(asked.get(), Some((at, count * 8)));
+        let answer =
+            guest
+                .calls()
+                .put_indirect(LIOBN, guest.bus(0), at, count, |from, count, to| {
+                    asked.set(Some((from.get(), count as u64)));
+                    (0..count).for_each(|_| to.push(0));
+                    guest.map.host(from, 8 * count as u64).is_some()
+                });
+        assert_eq!(asked.get(), Some((at, count)));
         answer
     };
     assert_eq!(list(0xf000, 512), H_SUCCESS);
@@ -261,6 +262,17 @@ fn a_list_that_is_not_all_memory_is_refused() {
     assert_eq!(list(0x10000, 512), H_PARAMETER);
     assert_eq!(list(0x30000, 1), H_PARAMETER);
     assert_eq!(list(0xffff_ffff_ffff_f000, 512), H_PARAMETER);
+    // Fewer words than the count, or more.
+    for words in [0, 1, 3, 513] {
+        let answer = guest
+            .calls()
+            .put_indirect(LIOBN, guest.bus(0), 0, 2, |_, _, to| {
+                (0..words).for_each(|_| to.push(guest.tce(1, R)));
+                true
+            });
+        assert_eq!(answer, H_PARAMETER);
+    }
+    guest.check();
 }
 
 #[test]
@@ -276,11 +288,11 @@ fn a_list_is_read_once() {
     let reads = Cell::new(0);
     let answer = guest
         .calls()
-        .put_indirect(LIOBN, guest.bus(9), 0x3000, 3, |from, to| {
+        .put_indirect(LIOBN, guest.bus(9), 0x3000, 3, |from, count, to| {
             reads.set(reads.get() + 1);
             assert_eq!(from, GuestAddr::new(0x3000));
             let mut list = memory.lock().unwrap();
-            copy(&*list)(from, to);
+            copy(&*list)(from, count, to);
             *list = [foreign; 3];
             true
         });

@@ -130,12 +130,11 @@ fn run(guest: &Guest, wild: &Wild) -> i64 {
         Call::Put(tce) => calls.put(*liobn, ioba, *tce),
         Call::Stuff(tce, count) => calls.stuff(*liobn, ioba, *tce, *count),
         Call::Indirect { at, count, list } => {
-            calls.put_indirect(*liobn, ioba, *at, *count, |from, to| {
-                let words = to.as_chunks_mut::<8>().0.iter_mut();
-                for (i, word) in words.enumerate() {
-                    *word = list.get(i).copied().unwrap_or(0).to_be_bytes();
+            calls.put_indirect(*liobn, ioba, *at, *count, |from, count, to| {
+                for index in 0..count {
+                    to.push(list.get(index).copied().unwrap_or(0));
                 }
-                guest.map.host(from, to.len() as u64).is_some()
+                guest.map.host(from, 8 * count as u64).is_some()
             })
         }
         Call::Get => calls.get(*liobn, ioba).err().unwrap_or(H_SUCCESS),

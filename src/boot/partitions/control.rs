@@ -208,6 +208,7 @@ fn prepare(defined: &Arc<Defined>) -> Result<Arc<Partition>, PartitionError> {
     if let Some(first) = partition.slots.first() {
         // SAFETY: the vCPU is stopped, and nobody else knows it yet.
         let vcpu = unsafe { &mut *first.vcpu.get() };
+        vcpu.context = partition.context();
         vcpu.gpr[3] = loaded.tree.get();
         first.set_activity(Activity::Runs);
     }

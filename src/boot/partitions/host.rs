@@ -9,8 +9,8 @@ use crate::error;
 use crate::papr::config::View;
 use crate::papr::ddw::WindowCalls;
 use crate::papr::icp::Icp;
-use crate::papr::tce::TceCalls;
-use crate::papr::{self};
+use crate::papr::tce::{List, TceCalls};
+use crate::papr::{self, Tables};
 use crate::pci::ConfigAccess;
 use crate::processor::Generation;
 use core::sync::atomic::Ordering;
@@ -38,13 +38,33 @@ impl Caller<'_> {
     }
 }
 
-impl papr::Host for Caller<'_> {
+impl Tables for Partition {
+    type Platform = Platform;
+
+    #[inline]
+    fn tces(&self) -> Option<TceCalls<'_, Platform>> {
+        self.defined.tces()
+    }
+
+    #[inline]
+    fn words(&self, from: GuestAddr, count: usize, to: &mut List<'_>) -> bool {
+        self.memory.words(from, count, to)
+    }
+}
+
+impl Tables for Caller<'_> {
     type Platform = Platform;
 
     fn tces(&self) -> Option<TceCalls<'_, Platform>> {
-        self.partition.defined.tces()
+        self.partition.tces()
     }
 
+    fn words(&self, from: GuestAddr, count: usize, to: &mut List<'_>) -> bool {
+        self.partition.words(from, count, to)
+    }
+}
+
+impl papr::Host for Caller<'_> {
     fn with_windows(&mut self, act: &mut dyn FnMut(&WindowCalls<'_, Platform>)) -> Option<()> {
         self.partition.defined.with_windows(|calls| act(calls)).ok()
     }
@@ -145,6 +165,7 @@ impl papr::Host for Caller<'_> {
         unsafe {
             let vcpu = slot.vcpu.get();
             vcpu.write(Vcpu::new(self.partition.lpid, lpcr, at.get()));
+            (*vcpu).context = self.partition.context();
             (*vcpu).gpr[3] = r3;
             (*vcpu).msr = msr::SF | msr::ME;
         }

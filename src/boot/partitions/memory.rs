@@ -7,6 +7,7 @@ use crate::boot::{events, runtime};
 use crate::cpu;
 use crate::memory::frames::{Block, FrameError};
 use crate::memory::radix::{Kind, RadixError, RadixTree, partition_entry, table_register};
+use crate::papr::tce::List;
 use crate::partition::map::GuestMap;
 use crate::partition::memory::Blocks;
 use crate::partition::registers::Registers;
@@ -215,6 +216,23 @@ impl Space {
             let size = room.min((count - done) as u64) as usize;
             act(host.get(), done, size);
             done += size;
+        }
+        true
+    }
+
+    /// Gives `count` words from `at`, a multiple of 8, to a list, each read once;
+    /// `false` if they are not all in one region of memory, which a page is.
+    #[inline]
+    pub fn words(&self, at: GuestAddr, count: usize, to: &mut List<'_>) -> bool {
+        let bytes = (count * size_of::<u64>()) as u64;
+        let Some(host) = self.map().host(at, bytes) else {
+            return false;
+        };
+        let first = host.get() as *const u64;
+        for index in 0..count {
+            // SAFETY: inside the partition's memory, and aligned as it is. The
+            // partition may write meanwhile: what is read is an allegation.
+            to.push(u64::from_be(unsafe { first.add(index).read_volatile() }));
         }
         true
     }

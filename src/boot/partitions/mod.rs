@@ -212,6 +212,11 @@ impl Partition {
         self.defined.life().state()
     }
 
+    /// What its vCPUs have as their context.
+    fn context(&self) -> u64 {
+        core::ptr::from_ref(self).expose_provenance() as u64
+    }
+
     /// Ends it by its own doing, unless it is ended already; wakes its threads.
     fn end(&self, verb: Verb) {
         // Whoever was first decides.

@@ -263,5 +263,11 @@ fn fail(partition: &Partition, vcpu: &Vcpu, exit: Exit) {
 /// A hypervisor call on its way in; see `cpu::guest::switch`.
 #[unsafe(no_mangle)]
 extern "C" fn pinion_hcall(vcpu: &mut Vcpu) -> u64 {
-    u64::from(vcpu.msr & msr::PR != 0 || !papr::quick(&mut vcpu.gpr))
+    if vcpu.msr & msr::PR != 0 {
+        return 1;
+    }
+    // SAFETY: the run that the vCPU is of, which outlives its last exit: whoever
+    // made the vCPU has set it.
+    let partition = unsafe { &*core::ptr::with_exposed_provenance(vcpu.context as usize) };
+    u64::from(!papr::quick::<Partition>(&mut vcpu.gpr, partition))
 }

@@ -16,7 +16,8 @@ mod switch;
 
 pub use state::{Debug, Vcpu, Vectors};
 
-use super::{Area, spr};
+use super::{Area, msr, spr};
+use crate::processor::Generation;
 use crate::{mfspr, mtspr};
 use core::arch::asm;
 use core::ffi::c_void;
@@ -142,6 +143,58 @@ pub fn forget_translations(lpid: u64) {
             in("5") lpid,
             options(nostack)
         );
+    }
+}
+
+/// While this lives, the thread has Pinion's LPIDR, LPCR and PIDR, as behind a
+/// full exit: its timers are the partition's still, but nothing comes in between.
+#[must_use]
+pub struct AsHost(Option<[u64; 3]>);
+
+/// Makes the thread Pinion's in the middle of a call by the fast path: before
+/// firmware is entered there. Nothing to do anywhere else.
+#[inline]
+pub fn as_host() -> AsHost {
+    let lpid = mfspr!(spr::LPIDR);
+    if lpid == 0 {
+        return AsHost(None);
+    }
+    let kept = [lpid, mfspr!(spr::LPCR), mfspr!(spr::PIDR)];
+    // SAFETY: no access of the partition's is under way, and SRR0 and SRR1 are
+    // saved: a machine check can be recovered from.
+    unsafe {
+        set_identity([0, super::control(Generation::of_pvr(super::pvr())), 0]);
+        asm!("mtmsrd {}, 1", in(reg) msr::RI, options(nostack));
+    }
+    AsHost(Some(kept))
+}
+
+impl Drop for AsHost {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(kept) = self.0 {
+            // SAFETY: what the thread had.
+            unsafe {
+                asm!("mtmsrd {}, 1", in(reg) 0u64, options(nostack));
+                set_identity(kept);
+            }
+        }
+    }
+}
+
+/// Sets LPIDR, LPCR and PIDR in the order that `switch` has.
+///
+/// # Safety
+/// Whatever the thread accesses next is to be done with these.
+#[cold]
+unsafe fn set_identity([lpid, lpcr, pid]: [u64; 3]) {
+    // SAFETY: the caller's, who has no access under way behind the sync.
+    unsafe {
+        asm!("sync", "isync", options(nostack));
+        mtspr!(spr::LPIDR, lpid);
+        mtspr!(spr::LPCR, lpcr);
+        mtspr!(spr::PIDR, pid);
+        asm!("isync", options(nostack));
     }
 }
 

@@ -116,6 +116,8 @@ pub struct Vcpu {
     pub lpid: u64,
     /// LPCR while it runs.
     pub lpcr: u64,
+    /// For whoever answers its calls by the fast path; not used here.
+    pub context: u64,
     /// Breakpoint and watchpoints.
     pub debug: Debug,
     pub(super) lazy: Lazy,
@@ -149,6 +151,7 @@ impl Vcpu {
             decrementer_at: super::super::timebase() + (1 << 40),
             lpid,
             lpcr,
+            context: 0,
             debug: Debug::default(),
             lazy: Lazy::default(),
             lazy9: Lazy9::default(),

@@ -22,8 +22,9 @@
 //!    area, its r13 in HSPRG1. Everything else is the partition's.
 //! 2. The first thing is that the vectors are Pinion's own again.
 //! 3. A hypervisor call (0xc00) goes to `pinion_hcall(vcpu)` with LPIDR, LPCR
-//!    and PIDR as the partition has them: no firmware call, no translation, no
-//!    wait there. The ABI keeps r14 to r31, and nothing in the image uses r13.
+//!    and PIDR as the partition has them: no translation there, no wait but for a
+//!    kill, and firmware only behind [`super::as_host`]. The ABI keeps r14 to r31,
+//!    and nothing in the image uses r13.
 //!    It answers 0 to go back at once, else a full exit follows.
 //! 4. Back from a call, r0, r11, r12, CTR and XER are zero: nothing of Pinion's
 //!    is left in a register.
