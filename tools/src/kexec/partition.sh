@@ -13,6 +13,18 @@ while [ $n -lt $cpus ]; do
 done
 wait
 /bin/busybox date -u "+linux: the year is %Y"
+for function in /sys/bus/pci/devices/*; do
+    [ -e "$function/vendor" ] || continue
+    read -r vendor <"$function/vendor"
+    read -r device <"$function/device"
+    read -r registers <"$function/resource"
+    group=$(/bin/busybox readlink "$function/iommu_group")
+    echo "linux: function ${function##*/} is $vendor:$device, in IOMMU group ${group##*/}"
+    echo "linux: registers $registers"
+    echo 1 >"$function/enable"
+    read -r enabled <"$function/enable"
+    echo "linux: enabled $enabled"
+done
 case "$*" in
 *reboot*) /bin/busybox reboot -f ;;
 *panic*) echo c >/proc/sysrq-trigger ;;
