@@ -83,15 +83,21 @@ pub fn quick<T: Tables>(gpr: &mut [u64; 32], tables: &T) -> bool {
             true
         }
         Some(token @ (Token::GetTce | Token::PutTce | Token::StuffTce | Token::PutTceIndirect)) => {
-            // A long one is for the other path.
-            if token == Token::StuffTce && gpr[7] > MOST_ENTRIES {
-                return false;
-            }
-            gpr[3] = entries(token, gpr, tables) as u64;
-            true
+            quick_entries(token, gpr, tables)
         }
         Some(_) => false,
     }
+}
+
+/// Apart, so that other calls do not pay for what this needs of the stack.
+#[inline(never)]
+fn quick_entries(token: Token, gpr: &mut [u64; 32], tables: &impl Tables) -> bool {
+    // A long one is for the other path.
+    let is_short = token != Token::StuffTce || gpr[7] <= MOST_ENTRIES;
+    if is_short {
+        gpr[3] = entries(token, gpr, tables) as u64;
+    }
+    is_short
 }
 
 /// Answers a call. What takes long is a function of its own, so that calls about
