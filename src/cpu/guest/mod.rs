@@ -136,13 +136,35 @@ pub fn forget_translations(lpid: u64) {
             "ptesync",
             ".long 0x7c000264 | 5 << 21 | 2 << 18 | 1 << 16 | 4 << 11",
             ".long 0x7c000264 | 5 << 21 | 2 << 18 | 1 << 17 | 1 << 16 | 4 << 11",
-            "eieio",
-            "tlbsync",
-            "ptesync",
             in("4") all,
             in("5") lpid,
             options(nostack)
         );
+    }
+    if Generation::of_pvr(super::pvr()) == Some(Generation::Power9) {
+        // An address that nothing uses, as a 64K page (AP = 5).
+        let nowhere = ((1u64 << 52) - 1) & !0xfff | 5 << 5;
+        // SAFETY: as above. POWER9's errata as Linux knows them (radix_tlb.c,
+        // fixup_tlbie_lpid): the tlbie before may miss translations in ERATs unless
+        // one of LPID 0 follows (RB=r4, RS=r5, RIC=0, R=1), and stores that wait in
+        // a queue unless one of an address does (RB=r6, RS=r7).
+        unsafe {
+            asm!(
+                "ptesync",
+                ".long 0x7c000264 | 5 << 21 | 1 << 16 | 4 << 11",
+                "ptesync",
+                ".long 0x7c000264 | 7 << 21 | 1 << 16 | 6 << 11",
+                in("4") all,
+                in("5") 0u64,
+                in("6") nowhere,
+                in("7") lpid,
+                options(nostack)
+            );
+        }
+    }
+    // SAFETY: barriers.
+    unsafe {
+        asm!("eieio", "tlbsync", "ptesync", options(nostack));
     }
 }
 
