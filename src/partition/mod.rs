@@ -6,6 +6,7 @@ pub mod assign;
 pub mod bundle;
 pub mod domain;
 pub mod life;
+pub mod lpid;
 pub mod manifest;
 pub mod map;
 pub mod memory;

@@ -173,7 +173,6 @@ fn prepare(defined: &Arc<Defined>) -> Result<Arc<Partition>, PartitionError> {
     let table = memory::partition_table()?;
     TABLE.store(table, Ordering::Release);
     let plan: &Plan = defined.plan();
-    let lpid = memory::new_lpid();
     let assigned = defined.groups();
     let found = assigned
         .iter()
@@ -181,7 +180,8 @@ fn prepare(defined: &Arc<Defined>) -> Result<Arc<Partition>, PartitionError> {
     let (groups, bridges): (Vec<Found>, Vec<Bridge>) =
         found.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
     let registers = groups.iter().flat_map(|group| &group.pages);
-    let space = Space::new(lpid, Arc::clone(defined), registers)?;
+    let space = Space::new(Arc::clone(defined), registers)?;
+    let lpid = space.lpid();
     let loaded = load::load(plan, &space, lpid, &bridges).map_err(PartitionError::Load)?;
     devices::open_all(defined)?;
     let slots: Box<[Slot]> = choose_threads(plan.vcpus, defined.chip())

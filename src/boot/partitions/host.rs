@@ -156,12 +156,11 @@ impl papr::Host for Caller<'_> {
         let Some(slot) = self.slot(vcpu) else {
             return false;
         };
-        if slot.activity() != Activity::Stopped {
+        if !slot.claim() {
             return false;
         }
-        // SAFETY: a stopped vCPU is touched by whoever starts it; two that start
-        // the same one are of the same partition, whose harm it is alone: the
-        // fields are numbers.
+        // SAFETY: it was stopped and is claimed: nobody else touches it until its
+        // activity changes.
         unsafe {
             let vcpu = slot.vcpu.get();
             vcpu.write(Vcpu::new(self.partition.lpid, lpcr, at.get()));

@@ -1,20 +1,20 @@
 //! Memory of partitions: blocks of the machine's, the tree that leads to them
 //! while a partition runs, and the partition table.
 
-use super::Defined;
+use super::{Defined, PartitionError};
 use crate::addr::{GuestAddr, HostAddr};
 use crate::boot::{events, runtime};
 use crate::cpu;
 use crate::memory::frames::{Block, FrameError};
-use crate::memory::radix::{Kind, RadixError, RadixTree, partition_entry, table_register};
+use crate::memory::radix::{Kind, RadixTree, partition_entry, table_register};
 use crate::papr::tce::List;
+use crate::partition::lpid::{Lpids, NoLpid};
 use crate::partition::map::GuestMap;
 use crate::partition::memory::Blocks;
 use crate::partition::registers::Registers;
 use crate::seam::{TableFrames, TableMemory};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
 use spin::{Mutex, MutexGuard, Once};
 
 /// Tables that processors walk, in the machine's memory.
@@ -130,7 +130,7 @@ const fn same(host: HostAddr) -> GuestAddr {
 /// A partition's memory as its vCPUs see it: an LPID, and the tree that leads to
 /// the memory and to its devices' registers, for one run.
 pub struct Space {
-    lpid: u64,
+    lpid: Lpid,
     /// `None` only while it is given back.
     tree: Mutex<Option<RadixTree>>,
     defined: Arc<Defined>,
@@ -141,18 +141,18 @@ impl Space {
     /// registers, which it sees where the machine has them.
     ///
     /// # Errors
-    /// No memory for the tree, or registers where the partition has memory;
-    /// nothing is kept.
+    /// No LPID, no memory for the tree, or registers where the partition has
+    /// memory; nothing is kept.
     pub fn new<'a>(
-        lpid: u64,
         defined: Arc<Defined>,
         registers: impl IntoIterator<Item = &'a Registers>,
-    ) -> Result<Self, RadixError> {
+    ) -> Result<Self, PartitionError> {
         let mut space = Self {
-            lpid,
+            lpid: Lpid::take()?,
             tree: Mutex::new(Some(RadixTree::new(&Tables)?)),
             defined,
         };
+        let lpid = space.lpid();
         let Self { tree, defined, .. } = &mut space;
         let Some(tree) = tree.get_mut() else {
             return Ok(space);
@@ -172,15 +172,21 @@ impl Space {
         Ok(space)
     }
 
-    /// Takes registers out of the partition's reach: what it has stored to them
-    /// has arrived when this returns.
+    /// Its LPID.
+    pub fn lpid(&self) -> u64 {
+        self.lpid.get()
+    }
+
+    /// Takes registers out of the partition's reach: no store to them is under way
+    /// in a processor when this returns. The PHB may still hold some as posted
+    /// writes; a read of the same function, as of a detach, comes behind those.
     pub fn hide(&self, registers: &[Registers]) {
         let mut tree = self.tree.lock();
         let Some(tree) = tree.as_mut() else { return };
         for pages in registers {
             tree.unmap(&Tables, same(pages.start), pages.bytes);
         }
-        cpu::guest::forget_translations(self.lpid);
+        cpu::guest::forget_translations(self.lpid());
     }
 
     fn map(&self) -> &GuestMap {
@@ -194,7 +200,7 @@ impl Space {
 
     /// Sets the entry of its process table.
     pub fn set_process_table(&self, entry: u64) {
-        set_entry(self.lpid, 1, entry);
+        set_entry(self.lpid(), 1, entry);
     }
 
     /// Calls `act` for each contiguous piece of the range; `false`, without a
@@ -261,18 +267,31 @@ impl Space {
 impl Drop for Space {
     fn drop(&mut self) {
         // Nothing leads to the memory any more before it is somebody else's.
-        set_entry(self.lpid, 0, 0);
-        set_entry(self.lpid, 1, 0);
+        set_entry(self.lpid(), 0, 0);
+        set_entry(self.lpid(), 1, 0);
         if let Some(tree) = self.tree.get_mut().take() {
             tree.release(&Tables);
         }
     }
 }
 
-/// LPIDs given out so far: one is not used again before all were.
-static LPIDS: AtomicU64 = AtomicU64::new(0);
+static LPIDS: Mutex<Lpids> = Mutex::new(Lpids::new());
 
-/// An LPID for a new partition, 1 to 4095.
-pub fn new_lpid() -> u64 {
-    LPIDS.fetch_add(1, Ordering::Relaxed) % 4095 + 1
+/// An LPID that no other run has, until it is dropped.
+struct Lpid(u16);
+
+impl Lpid {
+    fn take() -> Result<Self, NoLpid> {
+        LPIDS.lock().take().map(Self)
+    }
+
+    fn get(&self) -> u64 {
+        self.0.into()
+    }
+}
+
+impl Drop for Lpid {
+    fn drop(&mut self) {
+        LPIDS.lock().give_back(self.0);
+    }
 }

@@ -38,6 +38,7 @@ use crate::papr::terminal::Terminal;
 use crate::partition::assign::AssignError;
 use crate::partition::domain::{CloseError, DeviceError};
 use crate::partition::life::{LifeError, State, Verb};
+use crate::partition::lpid::NoLpid;
 use crate::partition::memory::MemoryError;
 use crate::pci::FunctionId;
 use alloc::boxed::Box;
@@ -60,6 +61,8 @@ enum Activity {
     Runs = 1,
     /// It waits for an interrupt or a prod.
     Ceded = 2,
+    /// Another one writes its first registers.
+    Starting = 3,
 }
 
 /// A vCPU and its place.
@@ -73,8 +76,9 @@ struct Slot {
     thread: &'static Area,
 }
 
-// SAFETY: the vCPU itself is touched by `thread` only, or while it is stopped
-// by whoever starts it, which the activity orders; the rest is atomic or locked.
+// SAFETY: the vCPU itself is touched by `thread` only, or by the one that has
+// claimed it while it is stopped, which the activity orders; the rest is atomic
+// or locked.
 unsafe impl Sync for Slot {}
 // SAFETY: as above.
 unsafe impl Send for Slot {}
@@ -84,8 +88,18 @@ impl Slot {
         match self.activity.load(Ordering::Acquire) {
             1 => Activity::Runs,
             2 => Activity::Ceded,
+            3 => Activity::Starting,
             _ => Activity::Stopped,
         }
+    }
+
+    /// Takes a stopped one, to start it; `false` if it is not stopped or somebody
+    /// else starts it.
+    fn claim(&self) -> bool {
+        let (from, to) = (Activity::Stopped as u32, Activity::Starting as u32);
+        self.activity
+            .compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
     }
 
     fn set_activity(&self, activity: Activity) {
@@ -123,6 +137,9 @@ pub enum PartitionError {
     /// The tree over its memory.
     #[error("{0}")]
     Radix(#[from] RadixError),
+    /// No number for its run.
+    #[error("{0}")]
+    Lpid(#[from] NoLpid),
     /// Memory for the partition table.
     #[error("{0}")]
     Frames(#[from] FrameError),
@@ -272,7 +289,7 @@ pub fn seen(defined: &Defined) -> Option<Seen> {
         lpid: run.lpid,
         running: count(Activity::Runs),
         waiting: count(Activity::Ceded),
-        stopped: count(Activity::Stopped),
+        stopped: count(Activity::Stopped) + count(Activity::Starting),
     })
 }
 

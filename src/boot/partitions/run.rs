@@ -104,7 +104,7 @@ fn release(slot: &Slot) {
 fn is_ready(slot: &Slot) -> bool {
     match slot.activity() {
         Activity::Runs => true,
-        Activity::Stopped => false,
+        Activity::Stopped | Activity::Starting => false,
         Activity::Ceded => {
             let woken = slot.prodded.swap(false, Ordering::AcqRel) || wants_in(slot) == 0;
             if woken {
@@ -119,7 +119,7 @@ fn is_ready(slot: &Slot) -> bool {
 fn wants_in(slot: &Slot) -> u64 {
     match slot.activity() {
         Activity::Runs => 0,
-        Activity::Stopped => u64::MAX,
+        Activity::Stopped | Activity::Starting => u64::MAX,
         Activity::Ceded => {
             if slot.icp.lock().is_pending() || slot.prodded.load(Ordering::Acquire) {
                 return 0;
