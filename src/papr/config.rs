@@ -6,7 +6,11 @@
 //! can be sized, and whatever is written to them moves nothing. Of the command
 //! register the partition has memory and bus master; its pin stays off. Of the
 //! capabilities it sees PCI Express, read only: messages come with interrupts,
-//! and power states, resets and payload sizes are Pinion's.
+//! and power states, resets and payload sizes are Pinion's. So the partition is
+//! not told of a function level reset either.
+//!
+//! A function that is gone, or whose PE is frozen, reads as all ones: all of the
+//! view does then, what is known without the function too.
 
 use crate::addr::BusAddr;
 use crate::pci::bar::{Bar, BarKind};
@@ -35,9 +39,12 @@ const NEXT: u32 = 0x0000_ff00;
 /// Configuration space below PCI Express' part.
 const HEADER: u16 = 0x40;
 
+/// What a function that is gone or frozen reads as.
+const ALL_ONES: u32 = u32::MAX;
+
 /// A base address register of a partition's.
 #[derive(Debug, Default)]
-struct Copy {
+struct BarCopy {
     now: AtomicU32,
     /// Bits that can be written.
     address: u32,
@@ -45,7 +52,7 @@ struct Copy {
     kind: u32,
 }
 
-impl Copy {
+impl BarCopy {
     fn new(value: u32, address: u32, kind: u32) -> Self {
         Self {
             now: AtomicU32::new(value & address | kind),
@@ -66,7 +73,8 @@ pub struct Identity {
     pub device: u16,
     /// A virtual function: it answers memory without being told to.
     pub is_virtual: bool,
-    /// Offset of its PCI Express capability.
+    /// Offset of its PCI Express capability; of a virtual function where its
+    /// physical function has it, and it is looked for there.
     pub express: Option<u16>,
 }
 
@@ -74,7 +82,7 @@ pub struct Identity {
 #[derive(Debug)]
 pub struct View {
     of: Identity,
-    bars: [Copy; 6],
+    bars: [BarCopy; 6],
 }
 
 impl View {
@@ -88,12 +96,12 @@ impl View {
             let (at, address) = (at.get(), !(bar.size - 1));
             let index = usize::from(bar.index);
             if let Some(low) = view.bars.get_mut(index) {
-                *low = Copy::new(at as u32, address as u32 & !0xf, bar.flags & 0xf);
+                *low = BarCopy::new(at as u32, address as u32 & !0xf, bar.flags & 0xf);
             }
             if matches!(bar.kind, BarKind::Memory64 { .. })
                 && let Some(high) = view.bars.get_mut(index + 1)
             {
-                *high = Copy::new((at >> 32) as u32, (address >> 32) as u32, 0);
+                *high = BarCopy::new((at >> 32) as u32, (address >> 32) as u32, 0);
             }
         }
         view
@@ -111,6 +119,11 @@ impl View {
     ) -> Result<u32, ConfigError> {
         let bits = self.bits(offset, size)?;
         let word = self.word(access, offset & !3)?;
+        // Asked last: if it answers now, the word was its own.
+        let word = match access.read32(self.of.function, reg::REVISION_CLASS)? {
+            ALL_ONES => ALL_ONES,
+            _ => word,
+        };
         Ok(word >> shift(offset) & bits)
     }
 
@@ -118,7 +131,7 @@ impl View {
     /// stays as it is.
     ///
     /// # Errors
-    /// As [`View::read`].
+    /// As [`View::read`]; nothing is written to a function that reads as all ones.
     pub fn write<C: ConfigAccess + ?Sized>(
         &self,
         access: &mut C,
@@ -160,7 +173,7 @@ impl View {
         }
     }
 
-    fn bar(&self, at: u16) -> Option<&Copy> {
+    fn bar(&self, at: u16) -> Option<&BarCopy> {
         let index = at.checked_sub(reg::BAR0)? / 4;
         self.bars.get(usize::from(index))
     }
@@ -176,7 +189,14 @@ impl View {
             return Ok(());
         }
         let function = self.of.function;
-        let old = Command::from_bits_retain(access.read16(function, reg::COMMAND)?);
+        let old = access.read16(function, reg::COMMAND)?;
+        if old == u16::MAX {
+            return Err(ConfigError::Silent {
+                function,
+                offset: reg::COMMAND,
+            });
+        }
+        let old = Command::from_bits_retain(old);
         let wanted = Command::from_bits_truncate(value as u16) & bits;
         let new = (old - bits) | wanted;
         access.write16(function, reg::COMMAND, new.bits())
@@ -184,9 +204,7 @@ impl View {
 
     /// The word at `at`, a multiple of 4.
     fn word<C: ConfigAccess + ?Sized>(&self, access: &mut C, at: u16) -> Result<u32, ConfigError> {
-        let Identity {
-            function, express, ..
-        } = self.of;
+        let function = self.of.function;
         let mut raw = || access.read32(function, at);
         Ok(match at {
             reg::VENDOR => u32::from(self.of.device) << 16 | u32::from(self.of.vendor),
@@ -197,13 +215,13 @@ impl View {
                     true => u32::from(Command::MEMORY.bits()),
                     false => 0,
                 };
-                let capabilities = express.map_or(0, |_| HAS_CAPABILITIES);
+                let capabilities = self.capability(access)?.map_or(0, |_| HAS_CAPABILITIES);
                 raw & STATUS & !HAS_CAPABILITIES | seen | memory | capabilities
             }
             reg::REVISION_CLASS | SUBSYSTEM => raw()?,
             // Without its self-test.
             CACHE_LINE => raw()? & 0x00ff_ffff,
-            reg::CAPABILITY_POINTER => express.map_or(0, u32::from),
+            reg::CAPABILITY_POINTER => self.capability(access)?.map_or(0, u32::from),
             _ => match self.bar(at) {
                 Some(bar) => bar.now.load(Ordering::Relaxed),
                 None => self.express(access, at)?,
@@ -216,12 +234,13 @@ impl View {
         access: &mut C,
         at: u16,
     ) -> Result<u32, ConfigError> {
-        let start = self.of.express.filter(|start| *start >= HEADER);
-        let Some(inside) = start.and_then(|start| at.checked_sub(start)) else {
+        let [least, most] = EXPRESS_BYTES;
+        let start = self.of.express.unwrap_or(u16::MAX);
+        let inside = at.checked_sub(start).filter(|inside| *inside < most);
+        let Some(inside) = inside.filter(|_| at < reg::EXTENDED) else {
             return Ok(0);
         };
-        let [least, most] = EXPRESS_BYTES;
-        if inside >= most || at >= reg::EXTENDED {
+        if self.capability(access)?.is_none() {
             return Ok(0);
         }
         if inside >= least {
@@ -231,8 +250,25 @@ impl View {
             }
         }
         let word = access.read32(self.of.function, at)?;
-        // The last capability.
-        Ok(if inside == 0 { word & !NEXT } else { word })
+        Ok(match inside {
+            // The last capability.
+            0 => word & !NEXT,
+            reg::express::DEVICE_CAPABILITY => word & !reg::express::DEVICE_FLR,
+            _ => word,
+        })
+    }
+
+    /// Where its PCI Express capability is.
+    fn capability<C: ConfigAccess + ?Sized>(
+        &self,
+        access: &mut C,
+    ) -> Result<Option<u16>, ConfigError> {
+        let Some(start) = self.of.express.filter(|start| *start >= HEADER) else {
+            return Ok(None);
+        };
+        let is_there = !self.of.is_virtual
+            || access.read8(self.of.function, start)? == reg::capability::EXPRESS;
+        Ok(is_there.then_some(start))
     }
 }
 

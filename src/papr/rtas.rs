@@ -295,7 +295,7 @@ fn configuration<H: Host, T>(
         });
     done.ok_or(PARAMETER)?.map_err(|error| match error {
         ConfigError::Offset { .. } => PARAMETER,
-        ConfigError::Refused { .. } => HARDWARE,
+        ConfigError::Refused { .. } | ConfigError::Silent { .. } => HARDWARE,
     })
 }
 

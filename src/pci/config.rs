@@ -15,6 +15,15 @@ pub enum ConfigError {
         /// Firmware's status, as OPAL returns it.
         status: i64,
     },
+    /// It reads as all ones, which it cannot hold: the function is gone, or its
+    /// PE frozen.
+    #[error("{function}: config offset {offset:#05x} reads as all ones")]
+    Silent {
+        /// The function addressed.
+        function: FunctionId,
+        /// Byte offset in its configuration space.
+        offset: u16,
+    },
     /// The offset is not a multiple of the access size, or beyond 0xfff.
     #[error("{function}: config offset {offset:#05x} is out of range or misaligned")]
     Offset {

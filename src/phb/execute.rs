@@ -201,7 +201,9 @@ impl StepError {
             Self::Phb(PhbFault::Phb(error)) => error,
             Self::Phb(PhbFault::Opal(error)) => super::fault::by_firmware(error),
             Self::Config(ConfigError::Refused { status, .. }) => PhbError::Firmware(status),
-            Self::Config(ConfigError::Offset { .. }) => PhbError::Firmware(-1),
+            Self::Config(ConfigError::Offset { .. } | ConfigError::Silent { .. }) => {
+                PhbError::Firmware(-1)
+            }
             Self::ReadBack { read, .. } => PhbError::ReadBack(read.into()),
             Self::NoWindow(_) => PhbError::ReadBack(0),
             Self::NotReady { .. } => PhbError::TimedOut,

@@ -102,7 +102,8 @@ fn what_a_kernel_reads_of_a_function() {
     assert_eq!(drive.read(0x34, 1), 0x48);
     assert_eq!(drive.read(0x48, 2), 0x10, "PCI Express, the last one");
     assert_eq!(drive.read(0x4a, 2), 2, "version 2, an endpoint");
-    assert_eq!(drive.read(0x4c, 4), 1 << 28);
+    // It can be reset by itself, but not by the partition.
+    assert_eq!((drive.real(0x4c), drive.read(0x4c, 4)), (1 << 28, 0));
     // Power management before it, MSI-X behind it, AER far behind.
     assert_ne!((drive.real(0x40), drive.real(0x84)), (0, 0));
     for hidden in (0x40..0x48).chain(0x84..0x100).chain([0x100, 0x104, 0xffc]) {
@@ -184,6 +185,45 @@ fn a_virtual_function_looks_like_any_other() {
     assert_eq!(drive.read(0, 4), 0x0010_1b36);
     assert_eq!(drive.read(4, 2), 2);
     assert_eq!(drive.read(0x14, 4), 0x6_00c0);
+}
+
+/// A device that is pulled out, or whose PE is frozen, reads as all ones.
+#[test]
+fn a_function_that_does_not_answer_looks_dead() {
+    let mut drive = Drive::new();
+    drive.pci.remove(drive.node);
+    for at in [0, 4, 8, 0xc, 0x10, 0x14, 0x18, 0x2c, 0x34, 0x40, 0x48, 0x4c] {
+        assert_eq!(drive.read(at, 4), u32::MAX, "{at:#x}");
+    }
+    assert_eq!((drive.read(0, 2), drive.read(0x34, 1)), (0xffff, 0xff));
+    assert_eq!(
+        (drive.read(0x100, 4), drive.read(0xffc, 4)),
+        (u32::MAX, u32::MAX)
+    );
+}
+
+/// All ones are no command register that could be written back.
+#[test]
+fn a_command_that_cannot_be_read_is_not_written() {
+    let mut drive = Drive::new();
+    drive.pci.model_mut(drive.node).put16(4, 0xffff);
+    drive.pci.model_mut(drive.node).allow16(4, 0xffff);
+    assert!(drive.view.write(&mut drive.pci, 4, 2, 0).is_err());
+    assert_eq!(drive.real(4) & 0xffff, 0xffff);
+    drive.pci.remove(drive.node);
+    assert!(drive.view.write(&mut drive.pci, 4, 2, 6).is_err());
+}
+
+/// Its physical function has a capability there.
+#[test]
+fn a_virtual_function_without_the_capability_shows_none() {
+    let mut drive = Drive::of(DeviceModel::new(0xffff, 0xffff, 0x01_0802), true);
+    drive.pci.model_mut(drive.node).put32(0x48, 0x1234_5605);
+    assert_eq!((drive.read(0x34, 1), drive.read(6, 2) & 0x10), (0, 0));
+    assert_eq!((drive.read(0x48, 4), drive.read(0x4c, 4)), (0, 0));
+    let mut drive = Drive::of(self::drive(), true);
+    assert_eq!((drive.read(0x34, 1), drive.read(6, 2) & 0x10), (0x48, 0x10));
+    assert_eq!(drive.read(0x48, 2), 0x10);
 }
 
 /// Version 1 ends behind 0x14 bytes, for an endpoint.

@@ -107,7 +107,8 @@ impl Member {
             device,
             revision: physical.revision,
             class: physical.class.get(),
-            // Virtual functions have it where their physical one has it.
+            // Virtual functions have it where their physical one has it, if so: the
+            // view looks.
             express: capabilities.express.map(|express| express.offset),
         }
     }
