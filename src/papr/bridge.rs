@@ -111,18 +111,33 @@ impl Bridge {
             tree.numbers("reg", &[self.buid, 0]);
             tree.cells("bus-range", &[bus, bus]);
             tree.cells("ibm,pci-config-space-type", &[1]);
-            let spaces = || self.functions.iter().flat_map(|it| &it.spaces);
             let ranges = [MEMORY_64 | PREFETCHABLE, MEMORY_32];
-            let ranges = ranges.into_iter().filter_map(|kind| {
-                let is_wide = kind & MEMORY_64 == MEMORY_64;
-                range(kind, spaces().filter(|it| it.is_high() == is_wide))
-            });
-            let ranges: Vec<u32> = ranges.flatten().collect();
+            let ranges = ranges.map(|kind| self.ranges(kind));
+            let ranges: Vec<u32> = ranges.into_iter().flatten().flatten().collect();
             tree.cells("ranges", &ranges);
             self.windows(tree);
             let mut functions = self.functions.iter();
             functions.try_for_each(|function| function.write(tree))
         })
+    }
+
+    /// Entries of `ranges` for the registers of a kind. Kernels take three memory
+    /// entries at most, so neighbours at one offset are in one, as all of a PHB's
+    /// window are: between the group's registers nothing is mapped.
+    fn ranges(&self, kind: u32) -> Vec<[u32; 7]> {
+        let is_wide = kind & MEMORY_64 == MEMORY_64;
+        let spaces = self.functions.iter().flat_map(|it| &it.spaces);
+        let spaces = spaces.filter(|it| it.is_high() == is_wide);
+        let mut spaces: Vec<Range> = spaces.map(Range::of).collect();
+        spaces.sort_unstable_by_key(|it| it.bus);
+        let mut ranges: Vec<Range> = Vec::new();
+        for space in spaces {
+            match ranges.last_mut() {
+                Some(last) if last.offset() == space.offset() => last.reach(space),
+                _ => ranges.push(space),
+            }
+        }
+        ranges.into_iter().map(|it| it.cells(kind)).collect()
     }
 
     fn windows(&self, tree: &mut Writer) {
@@ -143,16 +158,39 @@ impl Bridge {
     }
 }
 
-/// One entry of `ranges`: address on the bus, for the processor, bytes. Kernels
-/// take three of them at most, so all of one kind are in one: between the group's
-/// registers nothing is mapped.
-fn range<'a>(kind: u32, spaces: impl Iterator<Item = &'a Space> + Clone) -> Option<[u32; 7]> {
-    let first = spaces.clone().min_by_key(|space| space.bus)?;
-    let ends = spaces.map(|space| space.bus.get().saturating_add(space.bytes));
-    let bytes = ends.max()?.checked_sub(first.bus.get())?;
-    let ([bus, bus_low], [host, host_low]) = (halves(first.bus.get()), halves(first.host.get()));
-    let [size, size_low] = halves(bytes);
-    Some([kind, bus, bus_low, host, host_low, size, size_low])
+/// An entry of `ranges`: addresses that the processor sees at one offset.
+#[derive(Clone, Copy)]
+struct Range {
+    bus: BusAddr,
+    host: HostAddr,
+    bytes: u64,
+}
+
+impl Range {
+    fn of(space: &Space) -> Self {
+        Self {
+            bus: space.bus,
+            host: space.host,
+            bytes: space.bytes,
+        }
+    }
+
+    fn offset(&self) -> u64 {
+        self.host.get().wrapping_sub(self.bus.get())
+    }
+
+    /// With those of a higher one.
+    fn reach(&mut self, other: Self) {
+        let end = other.bus.get().saturating_add(other.bytes);
+        self.bytes = self.bytes.max(end.saturating_sub(self.bus.get()));
+    }
+
+    /// Address on the bus, for the processor, bytes.
+    fn cells(self, kind: u32) -> [u32; 7] {
+        let [[bus, bus_low], [host, host_low], [size, size_low]] =
+            [self.bus.get(), self.host.get(), self.bytes].map(halves);
+        [kind, bus, bus_low, host, host_low, size, size_low]
+    }
 }
 
 impl Function {

@@ -4,6 +4,7 @@
 #[allow(dead_code)]
 mod support;
 
+mod bridge;
 mod config;
 mod ddw;
 mod ddw_hostile;
