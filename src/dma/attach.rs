@@ -2,6 +2,7 @@
 
 use super::error::DmaError;
 use super::kill::Usage;
+use super::state::Phase;
 use super::window::Window;
 use crate::seam::{PeId, Platform, TveSelect};
 
@@ -66,7 +67,7 @@ impl<P: Platform> super::Engine<P> {
         }
         let table = {
             let state = window.state.lock();
-            state.admit()?;
+            state.admit_pe()?;
             if state.pes.contains(&pe) {
                 return Err(DmaError::Attached(pe));
             }
@@ -84,7 +85,10 @@ impl<P: Platform> super::Engine<P> {
         let enabled = self
             .forced_kill(pe)
             .and_then(|_| self.platform.set_tve(pe, tve, Some(&table)));
-        let Err(error) = enabled else { return Ok(()) };
+        let Err(error) = enabled else {
+            window.state.lock().phase = Phase::Open;
+            return Ok(());
+        };
         let off = self
             .platform
             .set_tve(pe, tve, None)

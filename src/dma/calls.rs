@@ -201,7 +201,7 @@ impl<P: Platform> Engine<P> {
 
     /// Ends the use of `window` by `pe`. When the last PE is gone, all entries
     /// are cleared, the table is verified to be zero, and only then are the
-    /// pages released. On failure the PE is frozen and stays attached with all
+    /// pages released; the window maps nothing until a PE is attached. On failure the PE is frozen and stays attached with all
     /// pins; the detach may be tried again. Only [`DmaError::NotZero`] is final:
     /// the PE is detached then, and the window takes nothing any more.
     ///
@@ -211,6 +211,16 @@ impl<P: Platform> Engine<P> {
     pub fn detach(&self, window: &Window<P>, pe: PeId, mode: DetachMode) -> Result<(), DmaError> {
         self.noted(window, about_pe(Kind::Detach, pe), || {
             self.do_detach(window, pe, mode)
+        })
+    }
+
+    /// Empties a window that no PE uses, as the detach of its last PE does: for one
+    /// that may have been filled before a PE came.
+    pub fn empty(&self, window: &Window<P>) -> Result<(), DmaError> {
+        let range = window.range();
+        let pages = range.bytes() >> range.shape().page().get();
+        self.noted(window, about(Kind::Clear, range.base(), pages, 0), || {
+            self.do_empty(window)
         })
     }
 

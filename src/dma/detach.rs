@@ -51,18 +51,33 @@ impl<P: Platform> super::Engine<P> {
             return Err(DmaError::NotAttached(pe));
         }
         self.detach_pe(window, pe, mode)?;
-        let mut state = window.state.lock();
+        let state = window.state.lock();
         if state.pes.is_empty() {
-            state.phase = Phase::Closing;
             drop(state);
-            window.quiesce();
-            let _killed = self.tear_down(window)?;
-            // Empty and as new, even if a removal had failed before.
-            window.state.lock().phase = Phase::Open;
+            self.end_use(window)?;
         } else if state.failed.is_some() {
             drop(state);
             self.sweep_if_healthy(window);
         }
+        Ok(())
+    }
+
+    /// [`Engine::empty`](super::Engine::empty), not noted.
+    pub(super) fn do_empty(&self, window: &Window<P>) -> Result<(), DmaError> {
+        let _control = window.control()?;
+        if let Some(&pe) = window.state.lock().pes.first() {
+            return Err(DmaError::Attached(pe));
+        }
+        self.end_use(window)
+    }
+
+    /// Empties a window that no PE uses, for whoever controls it. It is as new
+    /// then, even if a removal had failed before, but for that it maps nothing.
+    fn end_use(&self, window: &Window<P>) -> Result<(), DmaError> {
+        window.state.lock().phase = Phase::Closing;
+        window.quiesce();
+        let _killed = self.tear_down(window)?;
+        window.state.lock().phase = Phase::Detached;
         Ok(())
     }
 

@@ -92,6 +92,10 @@ pub enum DmaError {
     /// The window is being torn down or removed.
     #[error("the window is being removed")]
     WindowClosing,
+    /// The last PE has left the window: it is empty, and maps nothing until one is
+    /// attached again.
+    #[error("no PE uses the window any more")]
+    Detached,
     /// A kill failed earlier; the window needs recovery.
     #[error("{0} is frozen after a failed kill")]
     Frozen(PeId),
@@ -246,6 +250,7 @@ impl DmaError {
             | Self::LiobnTaken(_) => ErrorKind::Busy,
             Self::NotMapped(_) => ErrorKind::NotMapped,
             Self::WindowClosing
+            | Self::Detached
             | Self::UnknownPe(_)
             | Self::NotAttached(_)
             | Self::UnknownLiobn(_) => ErrorKind::Gone,

@@ -11,7 +11,11 @@ impl<P: Platform> super::Engine<P> {
     /// that are empty are freed.
     pub fn flush(&self, window: &Window<P>) -> Result<(), DmaError> {
         let mut state = window.state.lock();
-        state.admit()?;
+        match state.admit() {
+            // No PE remembers anything.
+            Err(DmaError::Detached) => return Ok(()),
+            admitted => admitted?,
+        }
         state.unlink_empty(&self.platform);
         let mut operation = Operation::begin(self, window, window.range.all(), None, false);
         operation.seal(&mut state);

@@ -94,7 +94,7 @@ impl<P: Platform> super::Engine<P> {
         let range = window.range();
         let state = window.state.lock();
         match state.phase {
-            Phase::Open => {}
+            Phase::Open | Phase::Detached => {}
             // A removal has failed, and the next one has not begun.
             Phase::Closing if !state.controlled => {}
             Phase::Removed => return true,

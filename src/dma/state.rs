@@ -19,6 +19,10 @@ const EMPTY_LEAVES_KEPT: usize = 4;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
     Open,
+    /// The last PE has left: the window is empty, and stays so until one is
+    /// attached. Whoever attaches it next expects that, and whoever takes its
+    /// memory back looks at no window without a PE.
+    Detached,
     /// The table is being cleared for the last detach, or for removal.
     Closing,
     Removed,
@@ -77,7 +81,7 @@ impl State {
     #[inline]
     pub(super) fn exists(&self) -> Result<(), DmaError> {
         match self.phase {
-            Phase::Open | Phase::Closing => Ok(()),
+            Phase::Open | Phase::Detached | Phase::Closing => Ok(()),
             Phase::Removed => Err(DmaError::WindowClosing),
             Phase::Corrupt { bus, bits } => Err(DmaError::NotZero { bus, bits }),
         }
@@ -87,8 +91,30 @@ impl State {
     #[inline]
     pub(super) fn admit(&self) -> Result<(), DmaError> {
         if self.phase != Phase::Open {
-            return Err(self.exists().err().unwrap_or(DmaError::WindowClosing));
+            return Err(self.refusal());
         }
+        self.is_healthy()
+    }
+
+    /// Whether a PE may be attached.
+    pub(super) fn admit_pe(&self) -> Result<(), DmaError> {
+        match self.phase {
+            Phase::Open | Phase::Detached => self.is_healthy(),
+            _ => Err(self.refusal()),
+        }
+    }
+
+    /// Why nothing is admitted, when the phase is not [`Phase::Open`].
+    #[cold]
+    fn refusal(&self) -> DmaError {
+        match self.phase {
+            Phase::Detached => DmaError::Detached,
+            _ => self.exists().err().unwrap_or(DmaError::WindowClosing),
+        }
+    }
+
+    #[inline]
+    fn is_healthy(&self) -> Result<(), DmaError> {
         match self.failed {
             Some(pe) => Err(DmaError::Frozen(pe)),
             None => Ok(()),

@@ -49,7 +49,12 @@ impl<P: Platform> super::Engine<P> {
         range: SlotRange,
     ) -> Result<u64, DmaError> {
         let memory = &self.platform;
-        let (state, stamp) = window.lock_with_stamp()?;
+        let (state, stamp) = match window.lock_with_stamp() {
+            Ok(admitted) => admitted,
+            // It is empty, and no PE remembers anything else.
+            Err(DmaError::Detached) => return Ok(0),
+            Err(error) => return Err(error),
+        };
         let mut operation = Operation::begin(self, window, range, Some(stamp), false);
         let mut buried = Buried {
             live: 0,

@@ -81,11 +81,11 @@ impl<P: Platform> Clone for Device<P> {
 }
 
 impl<P: Platform> Device<P> {
-    /// Nothing to do if it is closed.
+    /// If it is closed, only what its window may yet map is let go.
     fn close(&self, engine: &Engine<P>) -> Result<(), DmaError> {
         match engine.detach(&self.window, self.pe, DetachMode::Reset) {
-            Ok(()) | Err(DmaError::NotAttached(_)) => Ok(()),
-            Err(error) => Err(error),
+            Err(DmaError::NotAttached(_)) => engine.empty(&self.window),
+            closed => closed,
         }
     }
 }
@@ -204,7 +204,7 @@ impl<P: Platform> Domain<P> {
 
     /// Ends the use of a PE's first window: the PE's functions are reset, the
     /// window is empty, and nothing of the partition's memory is in reach. The
-    /// PE's other windows were removed before. Nothing to do if it is closed.
+    /// PE's other windows were removed before. It may be closed already.
     ///
     /// # Errors
     /// What the engine says; the PE is frozen then, and keeps its pins.

@@ -158,3 +158,72 @@ fn a_pe_whose_reset_fails_is_still_attached() {
         rig.check(&[&*window]);
     }
 }
+
+/// A window that its last PE has left stays empty until one is attached: nobody
+/// would take out what is mapped meanwhile.
+#[test]
+fn a_window_that_its_last_pe_has_left_maps_nothing_until_one_is_attached() {
+    let rig = Rig::new(PhbKind::Phb4, PageShift::K4, 1);
+    let party = rig.party(1);
+    rig.grant(&party, 0x1000, 64);
+    let window = rig.window(&party, 0, 512, 2);
+    let (bus, host) = (rig.bus(3), rig.host(0x1000));
+    let map = || rig.engine.map(&window, bus, host, 1, Access::ReadWrite);
+    let remap = || {
+        let access = Access::ReadWrite;
+        rig.engine.remap_run(&window, bus, host, 1, access)
+    };
+    let pins = || party.holdings.region(0).unwrap().pins;
+    // One that no PE has used yet is filled beforehand.
+    assert_eq!(map(), Ok(()));
+    rig.plug(&party, &window, 0);
+    for mode in [DetachMode::Running, DetachMode::Reset] {
+        rig.engine.detach(&window, pe(0), mode).unwrap();
+        assert_eq!(map(), Err(DmaError::Detached));
+        assert_eq!(remap(), Err(DmaError::Detached));
+        // What a driver takes out is out.
+        assert_eq!(rig.engine.unmap(&window, bus, 1), Ok(0));
+        assert_eq!(rig.engine.clear(&window), Ok(0));
+        assert_eq!((pins(), rig.engine.flush(&window)), (0, Ok(())));
+        // An attach that fails changes nothing of that.
+        rig.machine().fail(Some(Failure {
+            after: 1,
+            forever: false,
+            error: PhbError::TimedOut,
+        }));
+        let failed = rig.engine.attach(&window, pe(0));
+        assert!(matches!(failed, Err(DmaError::Attach { .. })), "{failed:?}");
+        rig.machine().fail(None);
+        assert_eq!(map(), Err(DmaError::Detached));
+        rig.engine.attach(&window, pe(0)).unwrap();
+        rig.machine().bus_master_on(pe(0));
+        assert_eq!((map(), pins()), (Ok(()), 1));
+        assert!(rig.machine().dma(0, 0, bus, false).is_ok());
+    }
+    rig.check(&[&*window]);
+}
+
+/// What was mapped before a first PE came is let go without one.
+#[test]
+fn a_window_that_no_pe_uses_is_emptied_by_itself() {
+    let rig = Rig::new(PhbKind::Phb4, PageShift::K4, 1);
+    let party = rig.party(1);
+    rig.grant(&party, 0x1000, 64);
+    let window = rig.window(&party, 0, 512, 2);
+    let tables = rig.machine().table_bytes();
+    let map = || {
+        let (bus, host) = (rig.bus(3), rig.host(0x1000));
+        rig.engine.map(&window, bus, host, 2, Access::ReadWrite)
+    };
+    map().unwrap();
+    rig.engine.empty(&window).unwrap();
+    assert_eq!(party.holdings.region(0).unwrap().pins, 0);
+    assert_eq!(rig.machine().table_bytes(), tables);
+    assert_eq!(map(), Err(DmaError::Detached));
+    rig.plug(&party, &window, 0);
+    map().unwrap();
+    // One that is used is not.
+    assert_eq!(rig.engine.empty(&window), Err(DmaError::Attached(pe(0))));
+    assert_eq!(party.holdings.region(0).unwrap().pins, 2);
+    rig.check(&[&*window]);
+}

@@ -2,7 +2,7 @@
 
 use crate::rig::{Frames, MIB, Rig, pe};
 use pinion::addr::{BusAddr, HostAddr};
-use pinion::dma::DmaError;
+use pinion::dma::{DetachMode, DmaError};
 use pinion::memory::ledger::{Ledger, LedgerError, OwnerId};
 use pinion::partition::domain::{CloseError, DeviceError, Domain};
 use pinion::partition::memory::{Blocks, Memory, MemoryError};
@@ -317,6 +317,41 @@ fn each_failure_while_a_partition_ends_keeps_its_memory_and_can_be_tried_again()
             assert!(after > 4, "only {after} calls can fail");
             return;
         }
+    }
+}
+
+/// A device is pulled while its partition runs, and the partition goes on filling
+/// its window; or it fills one that its device does not use yet. That is no hold on
+/// the memory when the partition stops.
+#[test]
+fn a_window_without_its_device_does_not_keep_memory_from_a_partition_that_stops() {
+    for is_pulled in [true, false] {
+        let rig = Rig::new(PhbKind::Phb4, 1);
+        let domain = rig.domain(1, MIB);
+        rig.give(&domain, 3);
+        let window = domain.window(pe(3)).unwrap();
+        let host = domain.memory().map().pieces()[0].host;
+        let put = || {
+            let bus = BusAddr::new(0x1000);
+            rig.engine.map(&window, bus, host, 1, Access::ReadWrite)
+        };
+        if is_pulled {
+            rig.open(&domain, 3);
+            put().unwrap();
+            rig.engine
+                .detach(&window, pe(3), DetachMode::Reset)
+                .unwrap();
+        }
+        // Refused or not, it goes with the run.
+        let _ = put();
+        domain.close_all(&rig.engine).unwrap();
+        domain.renew(&rig.engine, &rig.ledger, &rig.frames).unwrap();
+        // The next one finds it empty, and fills it.
+        rig.open(&domain, 3);
+        assert_eq!(put(), Ok(()));
+        domain.close_all(&rig.engine).unwrap();
+        domain.renew(&rig.engine, &rig.ledger, &rig.frames).unwrap();
+        assert_eq!(rig.machine().violations(), []);
     }
 }
 
