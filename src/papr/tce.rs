@@ -249,14 +249,19 @@ pub struct List<'a> {
 }
 
 impl List<'_> {
-    /// The next word of the list.
+    /// The next words of the list.
     #[inline]
-    pub fn push(&mut self, tce: u64) {
-        let (page, cursor) = (self.page, &mut self.cursor);
-        let entry = entry(page, tce, |guest| cursor.host(guest, page.bytes()));
-        match entry {
-            Ok(entry) => self.is_wrong |= self.entries.try_push(entry).is_err(),
-            Err(_) => self.is_wrong = true,
+    pub fn extend(&mut self, words: impl Iterator<Item = u64>) {
+        let page = self.page;
+        // Copies, which stay in registers.
+        let (mut cursor, mut is_wrong) = (self.cursor, self.is_wrong);
+        for tce in words {
+            let entry = entry(page, tce, |guest| cursor.host(guest, page.bytes()));
+            match entry {
+                Ok(entry) => is_wrong |= self.entries.try_push(entry).is_err(),
+                Err(_) => is_wrong = true,
+            }
         }
+        (self.cursor, self.is_wrong) = (cursor, is_wrong);
     }
 }

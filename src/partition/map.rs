@@ -28,6 +28,7 @@ impl Piece {
 }
 
 /// Look-ups that find the piece of the one before without a search.
+#[derive(Clone, Copy)]
 pub struct Cursor<'a> {
     map: &'a GuestMap,
     last: Option<Piece>,

@@ -31,9 +31,8 @@ impl Tables for Model {
     fn words(&self, from: GuestAddr, count: usize, to: &mut List<'_>) -> bool {
         let mut bytes = vec![0; 8 * count];
         let is_memory = self.read(from, &mut bytes);
-        for word in bytes.as_chunks::<8>().0 {
-            to.push(u64::from_be_bytes(*word));
-        }
+        let words = bytes.as_chunks::<8>().0.iter();
+        to.extend(words.map(|word| u64::from_be_bytes(*word)));
         is_memory
     }
 }

@@ -249,7 +249,7 @@ fn a_list_that_is_not_all_memory_is_refused() {
                 .calls()
                 .put_indirect(LIOBN, guest.bus(0), at, count, |from, count, to| {
                     asked.set(Some((from.get(), count as u64)));
-                    (0..count).for_each(|_| to.push(0));
+                    to.extend((0..count).map(|_| 0));
                     guest.map.host(from, 8 * count as u64).is_some()
                 });
         assert_eq!(asked.get(), Some((at, count)));
@@ -267,7 +267,7 @@ fn a_list_that_is_not_all_memory_is_refused() {
         let answer = guest
             .calls()
             .put_indirect(LIOBN, guest.bus(0), 0, 2, |_, _, to| {
-                (0..words).for_each(|_| to.push(guest.tce(1, R)));
+                to.extend((0..words).map(|_| guest.tce(1, R)));
                 true
             });
         assert_eq!(answer, H_PARAMETER);

@@ -131,9 +131,8 @@ fn run(guest: &Guest, wild: &Wild) -> i64 {
         Call::Stuff(tce, count) => calls.stuff(*liobn, ioba, *tce, *count),
         Call::Indirect { at, count, list } => {
             calls.put_indirect(*liobn, ioba, *at, *count, |from, count, to| {
-                for index in 0..count {
-                    to.push(list.get(index).copied().unwrap_or(0));
-                }
+                let word = |index| list.get(index).copied().unwrap_or(0);
+                to.extend((0..count).map(word));
                 guest.map.host(from, 8 * count as u64).is_some()
             })
         }

@@ -235,11 +235,11 @@ impl Space {
             return false;
         };
         let first = host.get() as *const u64;
-        for index in 0..count {
+        to.extend((0..count).map(|index| {
             // SAFETY: inside the partition's memory, and aligned as it is. The
             // partition may write meanwhile: what is read is an allegation.
-            to.push(u64::from_be(unsafe { first.add(index).read_volatile() }));
-        }
+            u64::from_be(unsafe { first.add(index).read_volatile() })
+        }));
         true
     }
 
