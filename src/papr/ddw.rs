@@ -16,7 +16,7 @@ use crate::dma::{
 };
 use crate::memory::ledger::Holdings;
 use crate::partition::map::GuestMap;
-use crate::seam::{Platform, TveSelect};
+use crate::seam::{PeId, Platform, TveSelect};
 use crate::tce::shape::{DMA_BITS, MIN_LEVEL_SHIFT, TVE_BITS};
 use crate::tce::{PageShift, PageSizes, ShapeError, TableShape};
 use alloc::sync::Arc;
@@ -121,6 +121,9 @@ pub struct Watch<P: Platform> {
     pub made: fn(&Arc<Window<P>>),
     /// It is removed.
     pub gone: fn(&Arc<Window<P>>),
+    /// Tables that are allocated from now on are for this PE's PHB, or for any:
+    /// they should be near it.
+    pub tables_for: fn(Option<PeId>),
 }
 
 impl<P: Platform> WindowCalls<'_, P> {
@@ -291,10 +294,11 @@ impl<P: Platform> WindowCalls<'_, P> {
             // Mappings are fewer: see `papr::tce`.
             limit: MOST_PAGES_AT_ONCE,
         };
-        let window = self
-            .engine
-            .create_window(&config, self.holdings.clone(), self.quota.clone())
-            .map_err(refusal)?;
+        (self.watch.tables_for)(group.pes().first().copied());
+        let (holdings, quota) = (self.holdings.clone(), self.quota.clone());
+        let window = self.engine.create_window(&config, holdings, quota);
+        (self.watch.tables_for)(None);
+        let window = window.map_err(refusal)?;
         window.set_liobn(liobn);
         (self.watch.made)(&window);
         let attached = group

@@ -1,5 +1,6 @@
 //! The four calls for dynamic DMA windows, as Linux makes them.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use pinion::addr::{BusAddr, GuestAddr, HostAddr};
@@ -10,7 +11,7 @@ use pinion::papr::group::{Group, GroupError, MAX_GROUPS};
 use pinion::papr::liobn::Liobns;
 use pinion::papr::tce::TceCalls;
 use pinion::partition::map::{GuestMap, Piece};
-use pinion::seam::{PhbError, TableLimits, TveSelect};
+use pinion::seam::{PeId, PhbError, TableLimits, TveSelect};
 use pinion::sim::{Failure, Machine, PhbKind, PhbModel, Step};
 use pinion::tce::{PageShift, PageSizes};
 
@@ -129,6 +130,7 @@ impl Guest {
             watch: Watch {
                 made: |_| (),
                 gone: |_| (),
+                tables_for: |_| (),
             },
         }
     }
@@ -481,6 +483,35 @@ fn two_vcpus_that_change_one_group_try_again() {
     assert_eq!(*answers.lock().unwrap(), [busy, busy, busy, None]);
     guest.check(0);
     assert_eq!(guest.calls().remove(LIOBNS[0]), Ok(()));
+}
+
+#[test]
+fn tables_are_asked_for_near_the_phb_while_a_window_is_made() {
+    thread_local! {
+        static TOLD: RefCell<Vec<Option<PeId>>> = const { RefCell::new(Vec::new()) };
+    }
+    let told = || TOLD.with(RefCell::take);
+    let guest = Guest::new(PhbKind::Phb4, 8 << 20);
+    let calls = WindowCalls {
+        watch: Watch {
+            made: |_| TOLD.with_borrow(|told| assert_eq!(told.as_slice(), [Some(pe(0)), None])),
+            gone: |_| (),
+            tables_for: |pe| TOLD.with_borrow_mut(|told| told.push(pe)),
+        },
+        ..guest.calls()
+    };
+    let made = calls.create(CONFIG[0], BUID, 16, 25).unwrap();
+    assert_eq!(told(), [Some(pe(0)), None]);
+    calls.remove(made.liobn.0).unwrap();
+    assert_eq!(told(), []);
+    // Of one that is not made nothing stays.
+    let poor = Guest::with(PhbKind::Phb4, 1 << 12, 2, 0);
+    let calls = WindowCalls {
+        watch: calls.watch,
+        ..poor.calls()
+    };
+    assert!(calls.create(CONFIG[0], BUID, 12, 40).is_err());
+    assert_eq!(told(), [Some(pe(0)), None]);
 }
 
 #[test]

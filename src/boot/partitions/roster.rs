@@ -3,7 +3,7 @@
 use super::memory::Machine;
 use super::{PartitionError, Plan, devices, groups};
 use crate::boot::pci;
-use crate::boot::pci::platform::{Platform, engine, ledger};
+use crate::boot::pci::platform::{self, Platform, engine, ledger};
 use crate::boot::{runtime, secondaries};
 use crate::cpu;
 use crate::dma::{Engine, Liobn, Quota};
@@ -132,6 +132,7 @@ impl Defined {
             watch: Watch {
                 made: pci::windows::add,
                 gone: pci::windows::forget,
+                tables_for: platform::prefer_chip_of,
             },
         }))
     }

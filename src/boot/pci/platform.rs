@@ -52,6 +52,12 @@ pub fn prefer_chip(chip: Option<u32>) {
     );
 }
 
+/// The same for the chip of a PE's PHB.
+pub fn prefer_chip_of(pe: Option<PeId>) {
+    let bridge = pe.and_then(|pe| super::bridges().get(usize::from(pe.phb)));
+    prefer_chip(bridge.map(|bridge| bridge.described.chip));
+}
+
 fn entry(table: HostAddr, index: usize) -> *mut u64 {
     (table.get() as *mut u64).wrapping_add(index)
 }
