@@ -3,9 +3,9 @@
 
 use super::ddw::{Described, described};
 use super::liobn::{FIRST, MAX_WINDOWS};
-use super::rtas::{BUSY, HARDWARE};
+use super::turns::{Claim as Turn, Turns};
 use crate::dma::{Liobn, PES_PER_WINDOW, Window};
-use crate::seam::sync::{AtomicU32, Ordering, relax};
+use crate::seam::sync::{AtomicU32, Ordering};
 use crate::seam::{PeId, Platform, TveSelect};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -30,18 +30,10 @@ pub struct Group<P: Platform> {
     /// Its first LIOBN.
     first: u32,
     default: Arc<Window<P>>,
-    /// [`FREE`], [`CLAIMED`] or [`CLOSED`].
-    state: AtomicU32,
+    turns: Turns<P>,
     /// 1 if the partition has removed the default window.
     without: AtomicU32,
 }
-
-/// Its windows may be changed.
-const FREE: u32 = 0;
-/// A call changes them.
-const CLAIMED: u32 = 1;
-/// The partition cannot change them.
-const CLOSED: u32 = 2;
 
 /// Why a group cannot be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -78,7 +70,7 @@ impl<P: Platform> Group<P> {
             pes: known.ok_or(GroupError::Pes(pes.len()))?,
             first: FIRST + index * WINDOWS,
             default,
-            state: AtomicU32::new(CLOSED),
+            turns: Turns::new(),
             without: AtomicU32::new(0),
         })
     }
@@ -127,21 +119,16 @@ impl<P: Platform> Group<P> {
         self.without.store(is.into(), Ordering::Relaxed);
     }
 
-    /// Does `act` while the group stays the partition's, and nobody changes its
-    /// windows: after a call that is at work. `None` if it is closed.
+    /// Does `act` while the group stays the partition's; `None` if it is closed.
+    /// One at a time, in the order in which they come; `act` takes none of the
+    /// engine's locks, and nobody waits here for a call that changes windows.
     pub fn keep<T>(&self, act: impl FnOnce() -> T) -> Option<T> {
-        loop {
-            match self.claim() {
-                Ok(_claim) => return Some(act()),
-                Err(BUSY) => relax(),
-                Err(_) => return None,
-            }
-        }
+        self.turns.keep(act)
     }
 
     /// The partition may change its windows from now on.
     pub fn open(&self) {
-        self.state.store(FREE, Ordering::Release);
+        self.turns.open();
     }
 
     /// Its windows are this call's to change, until the result is dropped.
@@ -149,28 +136,15 @@ impl<P: Platform> Group<P> {
     /// # Errors
     /// The RTAS status.
     pub(super) fn claim(&self) -> Result<Claim<'_, P>, i32> {
-        let claimed =
-            self.state
-                .compare_exchange(FREE, CLAIMED, Ordering::Acquire, Ordering::Relaxed);
-        match claimed {
-            Ok(_) => Ok(Claim {
-                group: self,
-                then: FREE,
-            }),
-            Err(CLAIMED) => Err(BUSY),
-            Err(_) => Err(HARDWARE),
-        }
+        let _turn = self.turns.claim()?;
+        Ok(Claim { group: self, _turn })
     }
 
-    /// The same to close it; a call that is at work ends by itself.
+    /// The same to close it: nobody comes in any more, and who is inside ends by
+    /// itself. It stays closed.
     pub(super) fn claim_last(&self) -> Claim<'_, P> {
-        while self.state.swap(CLAIMED, Ordering::Acquire) == CLAIMED {
-            relax();
-        }
-        Claim {
-            group: self,
-            then: CLOSED,
-        }
+        let _turn = self.turns.claim_last();
+        Claim { group: self, _turn }
     }
 }
 
@@ -178,11 +152,5 @@ impl<P: Platform> Group<P> {
 pub(super) struct Claim<'a, P: Platform> {
     /// Which.
     pub(super) group: &'a Group<P>,
-    then: u32,
-}
-
-impl<P: Platform> Drop for Claim<'_, P> {
-    fn drop(&mut self) {
-        self.group.state.store(self.then, Ordering::Release);
-    }
+    _turn: Turn<'a, P>,
 }

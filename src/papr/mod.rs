@@ -17,6 +17,7 @@ pub mod rtas;
 pub mod tce;
 pub mod terminal;
 pub mod tree;
+pub mod turns;
 mod writer;
 
 pub use dispatch::{Token, call, quick};

@@ -56,6 +56,9 @@ pub enum Rank {
     Regions,
     /// Whose a PE is.
     Usage,
+    /// Configuration space of a partition's group: nothing of the engine is
+    /// taken below it.
+    Access,
 }
 
 #[cfg(all(debug_assertions, not(target_os = "none")))]

@@ -14,3 +14,4 @@ mod gate;
 mod leaving;
 mod mapping;
 mod trace;
+mod turns;

@@ -8,6 +8,7 @@ mod bridge;
 mod config;
 mod ddw;
 mod ddw_hostile;
+mod ddw_turns;
 mod dispatch;
 mod guest;
 mod tce;
