@@ -28,10 +28,22 @@ pub(super) fn give(defined: &Defined, place: Place) -> Result<Assigned, Partitio
     let config = ddw::default_window(describe::page_sizes(described))
         .map_err(|error| DeviceError::Dma(error.into()))?;
     let index = free_index(defined).ok_or(PartitionError::TooManyDevices)?;
-    platform::prefer_chip(Some(described.chip));
+    platform::prefer_chip_of(Some(pe));
     let window = defined.domain().give(engine, pe, &config);
-    platform::prefer_chip(None);
-    name(defined, place, pe, index, &window?)
+    platform::prefer_chip_of(None);
+    name(defined, place, pe, index, &window?).map_err(|why| {
+        // Without a name nobody could take it back later.
+        let taken = defined.domain().take(engine, pe);
+        not_back(why, taken.map(drop).map_err(Into::into))
+    })
+}
+
+/// Why something was not done, and why what was half done stays, if it does.
+fn not_back(why: PartitionError, undone: Result<(), PartitionError>) -> PartitionError {
+    match undone {
+        Ok(()) => why,
+        Err(stays) => PartitionError::NotBack(Box::new([why, stays])),
+    }
 }
 
 /// The number of a group that the partition does not have yet.
@@ -80,11 +92,12 @@ fn open(defined: &Defined, assigned: &Assigned) -> Result<(), PartitionError> {
     let (phb, at) = assigned.place;
     let started = pci::host(phb).ok_or(PartitionError::NotUp)?.start(at);
     if let Err((step, error)) = started {
-        defined.domain().close(engine, assigned.pe)?;
-        return Err(PartitionError::Device(alloc::format!(
-            "{}: {step:?}: {error}",
-            assigned.pe
-        )));
+        let why = alloc::format!("{}: {step:?}: {error}", assigned.pe);
+        let closed = defined.domain().close(engine, assigned.pe);
+        return Err(not_back(
+            PartitionError::Device(why),
+            closed.map_err(Into::into),
+        ));
     }
     assigned.group.open();
     Ok(())
@@ -97,8 +110,7 @@ fn open(defined: &Defined, assigned: &Assigned) -> Result<(), PartitionError> {
 pub fn open_all(defined: &Defined) -> Result<(), PartitionError> {
     for assigned in defined.groups() {
         if let Err(error) = open(defined, &assigned) {
-            close_all(defined)?;
-            return Err(error);
+            return Err(not_back(error, close_all(defined)));
         }
     }
     Ok(())
@@ -163,10 +175,7 @@ pub fn attach(devices: &str, name: &str) -> Result<(), PartitionError> {
     // All or none, though one stays.
     let taken = given.iter().map(|assigned| take(&defined, assigned));
     let left = taken.fold(Ok(()), Result::and);
-    Err(match left {
-        Ok(()) => why,
-        Err(stays) => PartitionError::NotBack(Box::new([why, stays])),
-    })
+    Err(not_back(why, left))
 }
 
 /// Takes the group of a device from the partition that has it: its functions
