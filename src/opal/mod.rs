@@ -17,6 +17,7 @@ pub mod pci;
 mod pci_tests;
 mod status;
 mod token;
+mod vps;
 
 pub use calls::{CpuStatus, Message, Opal, Reboot, Waiter};
 #[cfg(target_os = "none")]
@@ -25,6 +26,7 @@ pub use events::{Event, EventBits, Response, decode_message};
 pub use interrupts::{XiveIrqInfo, XiveQueue};
 pub use status::{OpalError, OpalStatus};
 pub use token::Token;
+pub use vps::VpQueue;
 
 /// Enters firmware once.
 ///

@@ -61,6 +61,8 @@ statuses! {
     Empty = -16, "empty";
     I2cTimeout = -17, "i2c time-out";
     Timeout = -21, "time-out";
+    XiveProvisioning = -31, "it needs memory for its tables";
+    XiveFreeActive = -32, "still active";
 }
 
 /// Why a call did not do what it was asked for.

@@ -113,8 +113,20 @@ tokens! {
     XiveGetIrqInfo = 129,
     /// XIVE: routes a source.
     XiveSetIrqConfig = 131,
+    /// XIVE: what an event queue escalates to.
+    XiveGetQueueInfo = 132,
     /// XIVE: gives a thread an event queue.
     XiveSetQueueInfo = 133,
+    /// XIVE: gives firmware a page for its tables.
+    XiveDonatePage = 134,
+    /// XIVE: new virtual processors.
+    XiveAllocateVpBlock = 135,
+    /// XIVE: gives such virtual processors back.
+    XiveFreeVpBlock = 136,
+    /// XIVE: how a virtual processor is dispatched.
+    XiveGetVpInfo = 137,
+    /// XIVE: turns a virtual processor on or off.
+    XiveSetVpInfo = 138,
     /// XIVE: a new source for software.
     XiveAllocateIrq = 139,
     /// XIVE: gives such a source back.

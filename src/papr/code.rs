@@ -18,5 +18,7 @@ pub const P2: i64 = -55;
 pub const P3: i64 = -56;
 /// The fourth parameter is wrong.
 pub const P4: i64 = -57;
+/// The fifth parameter is wrong.
+pub const P5: i64 = -58;
 /// The flags are not supported.
 pub const UNSUPPORTED_FLAG: i64 = -256;

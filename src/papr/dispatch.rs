@@ -3,7 +3,7 @@
 
 use super::icp::Icp;
 use super::tce::{List, MOST_ENTRIES};
-use super::{Host, Next, Tables, code, rtas};
+use super::{Host, Next, Tables, code, rtas, xive};
 use crate::addr::GuestAddr;
 use crate::memory::radix::process_entry;
 
@@ -68,6 +68,24 @@ tokens! {
     SetMode = 0x31c,
     /// Registers the process table.
     RegisterProcessTable = 0x37c,
+    /// XIVE: pages of a source.
+    IntGetSourceInfo = 0x3a8,
+    /// XIVE: routes a source.
+    IntSetSourceConfig = 0x3ac,
+    /// XIVE: where a source goes.
+    IntGetSourceConfig = 0x3b0,
+    /// XIVE: the page of a queue's notifications.
+    IntGetQueueInfo = 0x3b4,
+    /// XIVE: gives a queue its page.
+    IntSetQueueConfig = 0x3b8,
+    /// XIVE: the page of a queue.
+    IntGetQueueConfig = 0x3bc,
+    /// XIVE: loads or stores in a source's page.
+    IntEsb = 0x3c8,
+    /// XIVE: waits until what was sent has arrived.
+    IntSync = 0x3cc,
+    /// XIVE: all sources off, no queues.
+    IntReset = 0x3d0,
     /// RTAS: what the few instructions at its entry call. Not PAPR's.
     Rtas = 0xf000,
 }
@@ -144,6 +162,15 @@ fn answer(token: Token, gpr: &mut [u64; 32], host: &mut impl Host) -> i64 {
             }
             _ => code::PARAMETER,
         },
+        Token::IntGetSourceInfo
+        | Token::IntSetSourceConfig
+        | Token::IntGetSourceConfig
+        | Token::IntGetQueueInfo
+        | Token::IntSetQueueConfig
+        | Token::IntGetQueueConfig
+        | Token::IntEsb
+        | Token::IntSync
+        | Token::IntReset => exploit(token, gpr, host),
         Token::Cppr => own_icp(host, |icp| icp.set_priority(gpr[4] as u8)),
         Token::Eoi => own_icp(host, |icp| icp.end(gpr[4] as u32)),
         Token::Ipi => {
@@ -198,9 +225,20 @@ fn icp(host: &mut impl Host, vcpu: u64, mut act: impl FnMut(&mut Icp)) -> i64 {
     }
 }
 
+/// A call for XIVE, of a partition that has one.
+fn exploit(token: Token, gpr: &mut [u64; 32], host: &mut impl Host) -> i64 {
+    let mut answer = code::FUNCTION;
+    host.with_xive(&mut |xive, machine| answer = xive::call(token, gpr, xive, machine));
+    answer
+}
+
 fn own_icp(host: &mut impl Host, act: impl FnMut(&mut Icp)) -> i64 {
     let this = host.this();
-    icp(host, this, act)
+    match icp(host, this, act) {
+        // Its own is there, unless the partition has a XIVE.
+        code::PARAMETER => code::FUNCTION,
+        answer => answer,
+    }
 }
 
 /// r4: a vCPU, or -1 for all of the partition.

@@ -19,6 +19,7 @@ pub mod terminal;
 pub mod tree;
 pub mod turns;
 mod writer;
+pub mod xive;
 
 pub use dispatch::{Token, call, quick};
 
@@ -95,8 +96,18 @@ pub trait Host: Tables {
     fn prod(&mut self, vcpu: u64);
 
     /// The interrupt presentation of a vCPU, for a short operation; it is woken
-    /// if an interrupt is pending behind it. `None`: no such vCPU.
+    /// if an interrupt is pending behind it. `None`: no such vCPU, or the
+    /// partition has a XIVE instead.
     fn with_icp(&mut self, vcpu: u64, act: &mut dyn FnMut(&mut icp::Icp)) -> Option<()>;
+
+    /// The partition's XIVE and the controller, for one call; `None`: it has the
+    /// interrupt presentation controllers above instead.
+    fn with_xive(
+        &mut self,
+        _: &mut dyn FnMut(&mut xive::Xive, &mut dyn xive::Machine),
+    ) -> Option<()> {
+        None
+    }
 
     /// Whether a vCPU is stopped; `None`: no such vCPU.
     fn is_stopped(&self, vcpu: u64) -> Option<bool>;
