@@ -37,6 +37,9 @@ mod lpcr {
     pub const PECE1: u64 = 1 << 13;
     /// Hypervisor maintenance and others end power saving.
     pub const PECE2: u64 = 1 << 12;
+    /// No external interrupt while Pinion runs, which takes none by that way: a
+    /// partition's may be pending (POWER9 and later).
+    pub const HEIC: u64 = 1 << 4;
     /// Hypervisor virtualization interrupts are enabled (POWER9 and later).
     pub const HVICE: u64 = 1 << 1;
 }
@@ -185,7 +188,7 @@ const fn control(generation: Option<Generation>) -> u64 {
         Some(Generation::Power8) => common,
         // An unknown processor is treated as the newest: the bits that it lacks
         // read as zero.
-        _ => common | lpcr::LD | lpcr::HVICE | lpcr::PECE_HVEE,
+        _ => common | lpcr::LD | lpcr::HEIC | lpcr::HVICE | lpcr::PECE_HVEE,
     }
 }
 

@@ -111,7 +111,7 @@ impl<B: Bus, F: Firmware> Interrupts<B, F> {
         let mut storm = slot.watch.fired(self.bus.round());
         let outcome = (contents.registration.handler)(contents.registration.data);
         match outcome {
-            Outcome::Served => slot.watch.served(),
+            Outcome::Served | Outcome::Kept => slot.watch.served(),
             Outcome::NotMine => storm = storm.or(slot.watch.fruitless()),
             Outcome::Later => {
                 storm = storm.or(slot.watch.later(self.bus.seconds()));
@@ -135,7 +135,7 @@ impl<B: Bus, F: Firmware> Interrupts<B, F> {
             slot.set(SlotState::HELD);
             return false;
         }
-        if outcome == Outcome::Later {
+        if matches!(outcome, Outcome::Later | Outcome::Kept) {
             return false;
         }
         self.finish(source, &contents).is_ok()

@@ -155,6 +155,12 @@ impl Esb {
         self.load(bus, SET_PQ_10)
     }
 
+    /// Makes the source ready to fire, whatever it has remembered. Returns the
+    /// state before.
+    pub fn ready(&self, bus: &impl Bus) -> State {
+        self.load(bus, SET_PQ_00)
+    }
+
     /// Turns a source on that was off. A level that is there already fires.
     pub fn start(&self, bus: &impl Bus) {
         self.load(bus, SET_PQ_00);

@@ -4,7 +4,7 @@
 use super::icp::{self, Port};
 use super::source::{Registration, Source};
 use super::table::{SlotState, Table};
-use super::xive::{self, Target, Tima};
+use super::xive::{self, Context, Target, Tima};
 use super::{Bus, Firmware, IrqError};
 use crate::opal::{OpalError, XiveQueue};
 use alloc::vec::Vec;
@@ -39,6 +39,24 @@ pub(super) enum Presenter {
         priority: u8,
         targets: Vec<Target>,
     },
+}
+
+/// Dispatches virtual processors on the running thread.
+pub struct Dispatcher<'a, B> {
+    tima: &'a Tima,
+    bus: &'a B,
+}
+
+impl<B: Bus> Dispatcher<'_, B> {
+    /// See [`Tima::push`].
+    pub fn push(&self, context: &Context) {
+        self.tima.push(self.bus, context);
+    }
+
+    /// See [`Tima::pull`].
+    pub fn pull(&self, context: &mut Context) {
+        self.tima.pull(self.bus, context);
+    }
 }
 
 /// Interrupt delivery of a machine. Methods may be called on any thread with
@@ -157,6 +175,22 @@ impl<B: Bus, F: Firmware> Interrupts<B, F> {
                 }
             }
             Presenter::Xive { tima, .. } => tima.accept(&self.bus, xive::ACCEPT_NONE),
+        }
+    }
+
+    /// The controller's registers.
+    pub fn bus(&self) -> &B {
+        &self.bus
+    }
+
+    /// The running thread's side, where it can dispatch virtual processors.
+    pub fn dispatcher(&self) -> Option<Dispatcher<'_, B>> {
+        match &self.presenter {
+            Presenter::Icp(_) => None,
+            Presenter::Xive { tima, .. } => Some(Dispatcher {
+                tima,
+                bus: &self.bus,
+            }),
         }
     }
 

@@ -40,7 +40,7 @@ pub mod xive;
 pub use bus::Bus;
 pub use error::{IrqError, Notice};
 pub use firmware::Firmware;
-pub use interrupts::{Interrupts, Snapshot};
+pub use interrupts::{Dispatcher, Interrupts, Snapshot};
 pub use name::Name;
 pub use source::{Handler, Kind, Outcome, Registration, Source};
 

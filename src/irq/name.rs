@@ -29,6 +29,13 @@ pub enum Name {
         /// 0 to 3, at the bridge.
         line: u8,
     },
+    /// What wakes a partition's vCPU: `escalation of LPID 1 vCPU 0`.
+    Escalation {
+        /// The partition's.
+        lpid: u64,
+        /// Its vCPU.
+        vcpu: u32,
+    },
 }
 
 impl fmt::Display for Name {
@@ -45,6 +52,9 @@ impl fmt::Display for Name {
                 function,
                 line,
             } => write!(f, "{driver} {function} line {line}"),
+            Self::Escalation { lpid, vcpu } => {
+                write!(f, "escalation of LPID {lpid} vCPU {vcpu}")
+            }
         }
     }
 }

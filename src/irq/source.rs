@@ -66,6 +66,8 @@ pub enum Outcome {
     NotMine,
     /// It is served outside of the handler; [`super::Interrupts::end`] follows.
     Later,
+    /// It is served, and silent (XIVE) until its owner turns it on in its ESB.
+    Kept,
 }
 
 /// Called when a source fires, with the word it was registered with.

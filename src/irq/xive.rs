@@ -9,6 +9,18 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Byte: CPPR of the physical thread (ring 3).
 pub const HV_CPPR: u64 = 0x31;
+/// Eight bytes: registers of the partition's context (ring 1): NSR, CPPR, IPB,
+/// LSMFB, ACK, INC, AGE, PIPR.
+const OS_REGISTERS: u64 = 0x10;
+/// Four bytes: which virtual processor the context is of; a store dispatches it.
+const OS_WORD: u64 = 0x18;
+/// The word is valid.
+const VALID: u32 = 1 << 31;
+/// POWER10: the controller saves and loads the registers itself (skiboot
+/// hw/xive2.c, TM10_QW1W2_HO).
+const SAVES: u32 = 1 << 30;
+/// Load of four bytes: takes the partition's context off the thread.
+const PULL_OS: u64 = 0x818;
 /// Load of two bytes: acknowledges a hypervisor's interrupt; NSR and CPPR.
 pub const ACK_HV: u64 = 0x830;
 
@@ -40,6 +52,32 @@ impl Ack {
             (2, priority) => Self::Queue { priority },
             _ => Self::Foreign(value),
         }
+    }
+}
+
+/// A virtual processor's interrupt context while it is not dispatched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Context {
+    word: u32,
+    registers: u64,
+}
+
+impl Context {
+    /// Of a new virtual processor, which takes nothing until it says what, with
+    /// firmware's word for it.
+    pub const fn new(word: u32) -> Self {
+        Self {
+            word: word | VALID,
+            // ACK as hardware has it at rest.
+            registers: 0xff00_0000,
+        }
+    }
+
+    /// Whether an interrupt was pending that it would take: more favored than
+    /// what it is busy with.
+    pub const fn is_pending(&self) -> bool {
+        let [_, cppr, .., pipr] = self.registers.to_be_bytes();
+        pipr < cppr
     }
 }
 
@@ -80,6 +118,26 @@ impl Tima {
             self.foreign.fetch_add(1, Ordering::Relaxed);
         }
         ack
+    }
+
+    /// Dispatches a virtual processor on the running thread, which has none: what
+    /// comes for it reaches the thread's partition.
+    pub fn push(&self, bus: &impl Bus, context: &Context) {
+        bus.barrier();
+        if context.word & SAVES == 0 {
+            bus.store64(self.register(OS_REGISTERS), context.registers);
+        }
+        bus.store32(self.register(OS_WORD), context.word);
+    }
+
+    /// Takes the dispatched virtual processor off the running thread: what comes
+    /// for it from now on escalates.
+    pub fn pull(&self, bus: &impl Bus, context: &mut Context) {
+        bus.load32(self.register(PULL_OS));
+        bus.barrier();
+        let registers = bus.load64(self.register(OS_REGISTERS));
+        // LSMFB is 0 and ACK at rest for the next time.
+        context.registers = registers & !0x0000_00ff_ff00_0000 | 0xff00_0000;
     }
 
     /// Acknowledges of what Pinion does not use.

@@ -19,7 +19,24 @@ pub enum InterruptController {
         /// `ibm,xive-eq-sizes`: base-2 logarithms of the sizes of event queues,
         /// in bytes.
         queue_shifts: Vec<u32>,
+        /// What partitions need to use it themselves.
+        exploitation: Option<Exploitation>,
     },
+}
+
+/// What partitions need to use a XIVE themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exploitation {
+    /// Real address of the partition's page of the thread management area: the
+    /// third entry of `reg`, of 64K.
+    pub os_page: u64,
+    /// That of the user's page: the fourth entry, of 64K.
+    pub user_page: u64,
+    /// `ibm,xive-provision-page-size`, as a base-2 logarithm: pages that firmware
+    /// asks for; `None`: it never does.
+    pub provision_shift: Option<u32>,
+    /// `ibm,xive-provision-chips`: the chips that each get one.
+    pub provision_chips: Vec<u32>,
 }
 
 /// A thread's ICP.
@@ -62,6 +79,27 @@ fn read_xive(root: &Node<'_>, node: &Node<'_>) -> Option<InterruptController> {
         hypervisor_page: hypervisor.start,
         priorities: (1..=8).contains(&priorities).then_some(priorities)?,
         queue_shifts: node.property("ibm,xive-eq-sizes")?.cells().collect(),
+        exploitation: read_exploitation(root, node),
+    })
+}
+
+/// Bytes of a page of the thread management area as partitions get it.
+const THREAD_PAGE: u64 = 1 << 16;
+
+/// `None` where all of a virtual processor's queues cannot escalate to one
+/// source, or the pages have another size.
+fn read_exploitation(root: &Node<'_>, node: &Node<'_>) -> Option<Exploitation> {
+    node.property("single-escalation-support")?;
+    let mut pages = node.reg(root)?.skip(2);
+    let (os, user) = (pages.next()?, pages.next()?);
+    let provision = node.u32("ibm,xive-provision-page-size");
+    let chips = node.property("ibm,xive-provision-chips");
+    (os.size == THREAD_PAGE && user.size == THREAD_PAGE).then_some(())?;
+    Some(Exploitation {
+        os_page: os.start,
+        user_page: user.start,
+        provision_shift: provision.filter(|it| it.is_power_of_two()).map(u32::ilog2),
+        provision_chips: chips.map_or_else(Vec::new, |chips| chips.cells().collect()),
     })
 }
 

@@ -24,7 +24,7 @@ pub use bootargs::{BootArgs, ConsoleChoice, CrashAction, Unknown};
 pub use cpus::{Core, Cpus, MAX_THREADS, MAX_THREADS_PER_CORE};
 pub use devices::{MAX_UARTS, Uart, UartPath, uarts};
 pub use firmware::{FirmwareEntry, FirmwareInfo, FirmwareInterrupt};
-pub use interrupts::{IcpPage, InterruptController};
+pub use interrupts::{Exploitation, IcpPage, InterruptController};
 pub use listed::{ListedFunction, MAX_LISTED, listed_functions};
 pub use memory::{MAX_RANGES, MemoryMap};
 pub use phb_interrupts::PhbInterrupts;

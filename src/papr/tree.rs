@@ -6,6 +6,7 @@ use super::bridge::Bridge;
 use super::dispatch::TERMINAL;
 use super::rtas::{ENTRY, Function as Service};
 use super::writer::Writer;
+use super::xive::{PAGE_SHIFT, PRIORITIES, QUEUE_SHIFTS, THREAD_PAGES};
 use crate::fdt::Node;
 use alloc::vec::Vec;
 use thiserror::Error;
@@ -28,6 +29,8 @@ pub struct Spec<'a> {
     pub rtas: u32,
     /// For the kernel's random numbers.
     pub seed: [u8; 32],
+    /// Interrupts come by a XIVE that it uses itself, not by calls (XICS).
+    pub exploits: bool,
     /// Its host bridges, one for each group of functions.
     pub bridges: &'a [Bridge],
 }
@@ -113,6 +116,11 @@ pub fn build(spec: &Spec<'_>, processor: &Node<'_>) -> Result<Vec<u8>, TreeError
         tree.cells("ibm,partition-no", &[spec.number]);
         tree.cells("#address-cells", &[2]);
         tree.cells("#size-cells", &[2]);
+        if spec.exploits {
+            // Priorities that are the hypervisor's: 7 to 0xfe.
+            let reserved = u32::from(PRIORITIES);
+            tree.cells("ibm,plat-res-int-priorities", &[reserved, 0xff - reserved]);
+        }
         tree.node("chosen", |tree| chosen(tree, spec))?;
         tree.node("memory@0", |tree| {
             tree.texts("device_type", &["memory"]);
@@ -130,7 +138,12 @@ pub fn build(spec: &Spec<'_>, processor: &Node<'_>) -> Result<Vec<u8>, TreeError
             Ok(())
         })?;
         tree.node("rtas", |tree| services(tree, spec))?;
-        tree.node("interrupt-controller", |tree| controller(tree, spec))?;
+        if spec.exploits {
+            let name = alloc::format!("interrupt-controller@{THREAD_PAGES:x}");
+            tree.node(&name, |tree| engine(tree, spec))?;
+        } else {
+            tree.node("interrupt-controller", |tree| controller(tree, spec))?;
+        }
         tree.node("vdevice", terminal)?;
         spec.bridges
             .iter()
@@ -150,9 +163,10 @@ fn chosen(tree: &mut Writer, spec: &Spec<'_>) -> Result<(), TreeError> {
         tree.numbers("linux,initrd-end", &[end]);
     }
     tree.bytes("rng-seed", &spec.seed);
-    // What ibm,client-architecture-support would answer: interrupts by XICS
+    // What ibm,client-architecture-support would answer: how interrupts come
     // (byte 23), radix (24), and the partition invalidates translations (26).
     let mut options = [0; 28];
+    options[23] = if spec.exploits { 0x40 } else { 0 };
     options[24] = 0x40;
     options[26] = 0x40;
     tree.bytes("ibm,architecture-vec-5", &options);
@@ -214,6 +228,21 @@ fn controller(tree: &mut Writer, spec: &Spec<'_>) -> Result<(), TreeError> {
     Ok(())
 }
 
+/// LoPAR's interrupt virtualization engine.
+fn engine(tree: &mut Writer, spec: &Spec<'_>) -> Result<(), TreeError> {
+    tree.texts("device_type", &["power-ivpe"]);
+    tree.texts("compatible", &["ibm,power-ivpe"]);
+    let (user, bytes) = (THREAD_PAGES.get(), 1 << PAGE_SHIFT);
+    tree.numbers("reg", &[user, bytes, user + bytes, bytes]);
+    tree.cells("ibm,xive-eq-sizes", &QUEUE_SHIFTS);
+    tree.cells("ibm,xive-lisn-ranges", &[0, spec.vcpus]);
+    tree.bytes("interrupt-controller", &[]);
+    tree.cells("#address-cells", &[0]);
+    tree.cells("#interrupt-cells", &[2]);
+    tree.cells("phandle", &[CONTROLLER]);
+    Ok(())
+}
+
 fn terminal(tree: &mut Writer) -> Result<(), TreeError> {
     tree.texts("device_type", &["vdevice"]);
     tree.texts("compatible", &["IBM,vdevice"]);
@@ -247,6 +276,7 @@ mod tests {
             initrd: Some((0x100_0000, 0x100_1234)),
             rtas: 0xfff_0000,
             seed: [5; 32],
+            exploits: false,
             bridges: &[],
         }
     }
@@ -297,6 +327,39 @@ mod tests {
                 [(0xfff_0000, 4096)]
             );
         }
+    }
+
+    #[test]
+    fn a_partition_that_exploits_its_xive_is_told_where_it_is() {
+        let bytes = board("powernv9");
+        let spec = Spec {
+            exploits: true,
+            ..spec("")
+        };
+        let written = build(&spec, &processor(&bytes)).unwrap();
+        let tree = Tree::check(&written).unwrap();
+        let cells = |property: crate::fdt::Property<'_>| property.cells().collect::<Vec<_>>();
+        let root = tree.root().property("ibm,plat-res-int-priorities");
+        assert_eq!(cells(root.unwrap()), [7, 0xf8]);
+        let node = tree.find("/interrupt-controller@6030203180000").unwrap();
+        assert_eq!(node.text("compatible"), Some("ibm,power-ivpe"));
+        let property = |name| cells(node.property(name).unwrap());
+        let pages = [
+            0x6_0302,
+            0x0318_0000,
+            0,
+            0x1_0000,
+            0x6_0302,
+            0x0319_0000,
+            0,
+            0x1_0000,
+        ];
+        assert_eq!(property("reg"), pages);
+        assert_eq!(property("ibm,xive-eq-sizes"), [12, 16]);
+        assert_eq!(property("ibm,xive-lisn-ranges"), [0, 3]);
+        let chosen = tree.find("/chosen").unwrap();
+        let options = chosen.property("ibm,architecture-vec-5").unwrap().bytes();
+        assert_eq!((options[23], options[24], options[26]), (0x40, 0x40, 0x40));
     }
 
     #[test]

@@ -55,6 +55,7 @@ fn ranges(spaces: Vec<Space>) -> Vec<(u64, u64, u64)> {
         initrd: None,
         rtas: 0xfff_0000,
         seed: [5; 32],
+        exploits: false,
         bridges: &bridges,
     };
     let written = build(&spec, &cpu.unwrap()).unwrap();

@@ -140,6 +140,7 @@ fn take_controller(controller: &InterruptController, fresh: bool) -> Result<Deli
             hypervisor_page,
             priorities,
             queue_shifts,
+            ..
         } => {
             if !queue_shifts.contains(&QUEUE_SHIFT) {
                 return Err(alloc::format!("no queues of 2^{QUEUE_SHIFT} bytes"));

@@ -3,6 +3,7 @@
 
 use super::groups::Found;
 use super::memory::{self, Space};
+use super::xive::{self, Exploited};
 use super::{
     Activity, Defined, Partition, PartitionError, Plan, Slot, TABLE, devices, load, partitions,
     roster, run,
@@ -182,12 +183,22 @@ fn prepare(defined: &Arc<Defined>) -> Result<Arc<Partition>, PartitionError> {
     let registers = groups.iter().flat_map(|group| &group.pages);
     let space = Space::new(Arc::clone(defined), registers)?;
     let lpid = space.lpid();
-    let loaded = load::load(plan, &space, lpid, &bridges).map_err(PartitionError::Load)?;
+    let offer = xive::offered(&plan.bootargs);
+    let loaded = load::load(plan, &space, lpid, offer.is_some(), &bridges);
+    let loaded = loaded.map_err(PartitionError::Load)?;
     devices::open_all(defined)?;
+    let xive = match offer {
+        Some(offer) => Some(Exploited::new(offer, plan.vcpus as u32, &space)?),
+        None => None,
+    };
+    let lpcr = match &xive {
+        Some(_) => lpcr::START | lpcr::EXTERNAL,
+        None => lpcr::START,
+    };
     let slots: Box<[Slot]> = choose_threads(plan.vcpus, defined.chip())
         .iter()
         .map(|&thread| Slot {
-            vcpu: UnsafeCell::new(Vcpu::new(lpid, lpcr::START, loaded.entry.get())),
+            vcpu: UnsafeCell::new(Vcpu::new(lpid, lpcr, loaded.entry.get())),
             icp: Mutex::new(Icp::default()),
             activity: AtomicU32::new(Activity::Stopped as u32),
             prodded: AtomicBool::new(false),
@@ -202,7 +213,8 @@ fn prepare(defined: &Arc<Defined>) -> Result<Arc<Partition>, PartitionError> {
         memory: space,
         groups,
         slots,
-        lpcr: AtomicU64::new(lpcr::START),
+        lpcr: AtomicU64::new(lpcr),
+        xive,
         terminal: Mutex::new(Terminal::default()),
     });
     if let Some(first) = partition.slots.first() {
@@ -286,6 +298,15 @@ fn finish(defined: Arc<Defined>, then: Then, run: Option<Arc<Partition>>) {
         // A worker that is on its way out may still hold it for a moment.
         while Arc::strong_count(&run) > 1 {
             cpu::idle::sleep(1000);
+        }
+        if let Some(xive) = &run.xive {
+            if let Err(why) = xive.quiet() {
+                let _ = defined.life().settle(then, false);
+                // It is tried again with the next stop.
+                partitions().push(run);
+                return stuck(&defined, &why.into());
+            }
+            xive.release();
         }
         drop(run);
     }

@@ -10,6 +10,7 @@ use crate::papr::config::View;
 use crate::papr::ddw::WindowCalls;
 use crate::papr::icp::Icp;
 use crate::papr::tce::{List, TceCalls};
+use crate::papr::xive::{Machine, Xive};
 use crate::papr::{self, Tables};
 use crate::pci::ConfigAccess;
 use crate::processor::Generation;
@@ -135,6 +136,9 @@ impl papr::Host for Caller<'_> {
 
     fn with_icp(&mut self, vcpu: u64, act: &mut dyn FnMut(&mut Icp)) -> Option<()> {
         let slot = self.slot(vcpu)?;
+        if self.partition.xive.is_some() {
+            return None;
+        }
         let pending = {
             let mut icp = slot.icp.lock();
             act(&mut icp);
@@ -143,6 +147,12 @@ impl papr::Host for Caller<'_> {
         if pending {
             kick(slot.thread);
         }
+        Some(())
+    }
+
+    fn with_xive(&mut self, act: &mut dyn FnMut(&mut Xive, &mut dyn Machine)) -> Option<()> {
+        let exploited = self.partition.xive.as_ref()?;
+        exploited.with(&self.partition.memory, act);
         Some(())
     }
 

@@ -94,6 +94,7 @@ pub(super) fn load(
     plan: &Plan,
     memory: &Space,
     lpid: u64,
+    exploits: bool,
     bridges: &[Bridge],
 ) -> Result<Loaded, String> {
     let kernel = plan.kernel.ok_or("it has no kernel")?;
@@ -123,6 +124,7 @@ pub(super) fn load(
         initrd: places.initrd,
         rtas: places.rtas as u32,
         seed,
+        exploits,
         bridges,
     };
     let cpus = start::tree().and_then(|tree| tree.find("/cpus"));

@@ -6,7 +6,7 @@ use crate::addr::{GuestAddr, HostAddr};
 use crate::boot::{events, runtime};
 use crate::cpu;
 use crate::memory::frames::{Block, FrameError};
-use crate::memory::radix::{Kind, RadixTree, partition_entry, table_register};
+use crate::memory::radix::{Kind, RadixError, RadixTree, partition_entry, table_register};
 use crate::papr::tce::List;
 use crate::partition::lpid::{Lpids, NoLpid};
 use crate::partition::map::GuestMap;
@@ -187,6 +187,28 @@ impl Space {
             tree.unmap(&Tables, same(pages.start), pages.bytes);
         }
         cpu::guest::forget_translations(self.lpid());
+    }
+
+    /// Lets the partition reach registers of a device, which are its own to use:
+    /// whole pages of 4K, where nothing else is.
+    ///
+    /// # Errors
+    /// No memory for the tree, or something is there.
+    pub fn map_device(
+        &self,
+        at: GuestAddr,
+        registers: HostAddr,
+        bytes: u64,
+    ) -> Result<(), RadixError> {
+        match self.tree.lock().as_mut() {
+            Some(tree) => tree.map(&Tables, (at, registers, bytes), Kind::Device),
+            None => Ok(()),
+        }
+    }
+
+    /// Where memory of the partition is, if it is contiguous.
+    pub fn contiguous(&self, at: GuestAddr, bytes: u64) -> Option<HostAddr> {
+        self.map().host(at, bytes)
     }
 
     fn map(&self) -> &GuestMap {

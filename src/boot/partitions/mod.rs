@@ -18,6 +18,7 @@ mod manifest;
 mod memory;
 mod roster;
 mod run;
+mod xive;
 
 pub use console::{console, is_attached, take_typed};
 pub use control::{destroy, end_all, pause, restart, resume, start, start_file, stop, tend};
@@ -50,6 +51,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use groups::Found;
 use memory::Space;
 use spin::{Mutex, MutexGuard, Once};
+use xive::{Exploited, XiveError};
 
 /// What a vCPU does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +142,9 @@ pub enum PartitionError {
     /// No number for its run.
     #[error("{0}")]
     Lpid(#[from] NoLpid),
+    /// Its interrupts.
+    #[error("interrupts: {0}")]
+    Xive(#[from] XiveError),
     /// Memory for the partition table.
     #[error("{0}")]
     Frames(#[from] FrameError),
@@ -186,6 +191,8 @@ struct Partition {
     slots: Box<[Slot]>,
     /// LPCR of vCPUs that are started.
     lpcr: AtomicU64,
+    /// How its interrupts come, unless by calls (XICS).
+    xive: Option<Exploited>,
     terminal: Mutex<Terminal>,
 }
 

@@ -65,7 +65,7 @@ pub fn turn(thread: &'static Area, slices: u64) -> Turn {
         found.vcpus += 1;
         if is_ready(slot) {
             prepare_thread();
-            run(&partition, index, slot, slice() * slices);
+            dispatch(&partition, index, slot, slice() * slices);
         }
         found.sleep = found.sleep.min(wants_in(slot));
     }
@@ -137,6 +137,19 @@ const MEDIATED: u64 = 1 << 11;
 /// SRR1 of a program interrupt: illegal, privileged.
 const ILLEGAL: u64 = 0x8_0000;
 const PRIVILEGED: u64 = 0x4_0000;
+
+/// Gives a vCPU its turn, and its interrupts meanwhile.
+fn dispatch(partition: &Partition, index: usize, slot: &Slot, ticks: u64) {
+    let Some(xive) = &partition.xive else {
+        return run(partition, index, slot, ticks);
+    };
+    xive.dispatch(index);
+    run(partition, index, slot, ticks);
+    xive.withdraw(index);
+    if slot.activity() == Activity::Ceded && !xive.may_wait(index) {
+        slot.set_activity(Activity::Runs);
+    }
+}
 
 fn run(partition: &Partition, index: usize, slot: &Slot, ticks: u64) {
     let end = cpu::timebase() + ticks;

@@ -180,7 +180,7 @@ impl Place {
         let id = self.id(host);
         let is_its = |name: Name| match name {
             Name::Vector { function, .. } | Name::Line { function, .. } => function == id,
-            Name::Fixed(_) => false,
+            Name::Fixed(_) | Name::Escalation { .. } => false,
         };
         let all = interrupts::delivery()?.snapshot();
         all.into_iter().find(|it| is_its(it.registration.name))

@@ -44,6 +44,9 @@ pub mod lpcr {
     const ONL: u64 = 1 << 18;
     /// No hypervisor virtualization interrupt while Pinion runs with it.
     const HEIC: u64 = 1 << 4;
+    /// External interrupts are the partition's own: those of a XIVE that it
+    /// exploits.
+    pub const EXTERNAL: u64 = 1 << 3;
     /// Hypervisor virtualization interrupts are enabled.
     const HVICE: u64 = 1 << 1;
     /// Hypervisor decrementer interrupts are enabled.

@@ -14,6 +14,14 @@ pub const CEDE: u64 = 0xe0;
 pub const PROD: u64 = 0xe8;
 /// A random number.
 pub const RANDOM: u64 = 0x300;
+/// XIVE: pages of a source.
+pub const INT_GET_SOURCE_INFO: u64 = 0x3a8;
+/// XIVE: routes a source.
+pub const INT_SET_SOURCE_CONFIG: u64 = 0x3ac;
+/// XIVE: gives a queue its page.
+pub const INT_SET_QUEUE_CONFIG: u64 = 0x3b8;
+/// XIVE: all sources off, no queues.
+pub const INT_RESET: u64 = 0x3d0;
 /// A number that no call has.
 pub const NOTHING: u64 = 0xfff8;
 /// RTAS.
@@ -22,7 +30,7 @@ const RTAS: u64 = 0xf000;
 /// What a call answers: status, and r4 to r6.
 pub type Answer = (i64, [u64; 3]);
 
-/// Makes a call with up to four arguments.
+/// Makes a call with up to five arguments.
 pub fn hypervisor(token: u64, arguments: &[u64]) -> Answer {
     let at = |index: usize| arguments.get(index).copied().unwrap_or(0);
     let (mut r3, mut r4, mut r5, mut r6) = (token, at(0), at(1), at(2));
@@ -36,7 +44,8 @@ pub fn hypervisor(token: u64, arguments: &[u64]) -> Answer {
             inout("5") r5,
             inout("6") r6,
             inout("7") at(3) => _,
-            out("0") _, out("8") _, out("9") _, out("10") _, out("11") _, out("12") _,
+            inout("8") at(4) => _,
+            out("0") _, out("9") _, out("10") _, out("11") _, out("12") _,
             out("ctr") _, out("xer") _,
             out("cr0") _, out("cr1") _, out("cr5") _, out("cr6") _, out("cr7") _,
         );

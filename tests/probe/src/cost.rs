@@ -15,13 +15,13 @@ use core::arch::asm;
 const REPEATS: usize = 7;
 
 /// Instructions of the loop that time is compared with.
-const KNOWN: u64 = 1_000_000;
+pub const KNOWN: u64 = 1_000_000;
 
 /// Entries of a list.
 const ENTRIES: u64 = 512;
 
 /// Ticks of a loop of [`KNOWN`] instructions.
-fn known() -> u64 {
+pub fn known() -> u64 {
     let start = timebase();
     // SAFETY: counts down.
     unsafe { asm!("mtctr {}", "1: bdnz 1b", in(reg) KNOWN, out("ctr") _, options(nostack)) };

@@ -16,11 +16,12 @@ _start:
     .set    vector, vector + 0x80
     .endr
 
-// What came last, for Rust: vector, SRR0, SRR1, DAR, DSISR, timebase, count.
+// What came last, for Rust: vector, SRR0, SRR1, DAR, DSISR, timebase, count, CR;
+// where an external interrupt is acknowledged, and what that says.
     .org    0x1000
     .globl  last_interrupt
 last_interrupt:
-    .space  64
+    .space  80
 
 common:
     std     3, 0x1000(0)
@@ -41,6 +42,8 @@ common:
     std     4, 0x1038(0)
     cmpldi  3, 0x900
     beq     2f
+    cmpldi  3, 0x500
+    beq     4f
     // Anything else is behind an instruction that is left out. Back in
     // privileged real mode, where the test is.
     mfspr   4, 26
@@ -48,6 +51,10 @@ common:
     mtspr   26, 4
     mfmsr   4
     mtspr   27, 4
+    b       3f
+4:  ld      4, 0x1040(0)
+    lhz     4, 0(4)
+    std     4, 0x1048(0)
     b       3f
 2:  lis     4, 0x7fff
     mtspr   22, 4

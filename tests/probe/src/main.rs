@@ -25,6 +25,8 @@ mod tree;
 mod vectors;
 #[cfg(target_os = "none")]
 mod words;
+#[cfg(target_os = "none")]
+mod xive;
 
 #[cfg(target_os = "none")]
 core::arch::global_asm!(include_str!("entry.s"));
