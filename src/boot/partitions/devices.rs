@@ -137,6 +137,52 @@ pub fn close_all(defined: &Defined) -> Result<(), PartitionError> {
     result.and(Ok(defined.domain().close_all(engine)?))
 }
 
+/// A group that Pinion has closed for a purpose of its own: its partition changes
+/// neither its windows nor its configuration space. It reaches the registers still:
+/// without a window nothing that it tells the functions does anything to memory.
+pub struct Withdrawn {
+    defined: Arc<Defined>,
+    assigned: Assigned,
+}
+
+/// Closes the group of this PE, whatever its partition does meanwhile: windows that
+/// it made are removed, its default window is empty, the functions are reset. `None`
+/// if no partition has it.
+///
+/// # Errors
+/// It does not become quiet. The partition cannot change it any more; this may be
+/// tried again.
+pub fn withdraw(pe: PeId) -> Result<Option<Withdrawn>, PartitionError> {
+    let (engine, _) = machinery()?;
+    for defined in all() {
+        let groups = defined.groups();
+        let Some(assigned) = groups.into_iter().find(|it| it.pe == pe) else {
+            continue;
+        };
+        close_windows(&defined, &assigned)?;
+        defined.domain().close(engine, pe)?;
+        return Ok(Some(Withdrawn { defined, assigned }));
+    }
+    Ok(None)
+}
+
+impl Withdrawn {
+    /// Gives the group back to its partition, with its default window, if that
+    /// runs: it may do DMA then, and this is `true`. Otherwise its start does it.
+    ///
+    /// # Errors
+    /// It does not start; it is closed.
+    pub fn give_back(self) -> Result<bool, PartitionError> {
+        match self.defined.life().state() {
+            State::Running | State::Paused => {
+                open(&self.defined, &self.assigned)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+}
+
 /// The devices that a text names: one, or several with commas.
 fn devices_of(text: &str) -> Result<Vec<DeviceName>, PartitionError> {
     let names = text.split(',').map(|name| name.trim().parse());

@@ -22,7 +22,7 @@ mod xive;
 
 pub use console::{console, is_attached, take_typed};
 pub use control::{destroy, end_all, pause, restart, resume, start, start_file, stop, tend};
-pub use devices::{attach, detach, group_text};
+pub use devices::{Withdrawn, attach, detach, group_text, withdraw};
 pub use manifest::define_all;
 pub use roster::{Assigned, Defined, all, chip_of, find, owner_of, owner_of_pe};
 pub use run::turn;

@@ -14,6 +14,7 @@ mod removal;
 mod report;
 mod show;
 pub mod windows;
+mod withdraw;
 
 pub use show::{print_bridges, print_functions, print_groups, print_summary};
 

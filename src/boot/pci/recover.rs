@@ -1,21 +1,19 @@
 //! `recover`: a frozen PE is reset, and its windows are open again, empty.
 
-use super::platform::engine;
-use super::{errors, host, windows};
+use super::{errors, host, windows, withdraw};
 use crate::boot::banner::plural;
-use crate::dma::DetachMode;
 use crate::info;
 use crate::seam::PeId;
 use alloc::format;
 use alloc::string::{String, ToString};
 
-/// Resets the functions of a PE and creates its windows anew, empty. Returns how
-/// many there are.
+/// Resets the functions of a PE and opens its windows again, empty: of a partition's
+/// the default one, as at its start. Returns how many. The partition changes nothing
+/// of it in between.
 ///
 /// # Errors
-/// Why it stays frozen.
+/// Why it stays frozen, or closed; it may be tried again.
 pub fn recover(id: PeId) -> Result<usize, String> {
-    let engine = engine().ok_or("no engine")?;
     let host = host(id.phb).ok_or("no such PHB")?;
     let at = host.group_of(id.pe).ok_or("no group has this PE")?;
     let others = host.setup();
@@ -31,19 +29,7 @@ pub fn recover(id: PeId) -> Result<usize, String> {
     for pe in host.with_companions(id.pe) {
         host.phb.thaw_mmio(pe).map_err(|error| error.to_string())?;
     }
-    let used = windows::of(id);
-    for window in &used {
-        engine
-            .detach(window, id, DetachMode::Reset)
-            .map_err(|error| error.to_string())?;
-    }
-    if used.is_empty() {
-        host.bus_master_off(id.pe)
-            .and_then(|()| host.reset_functions(id.pe))
-            .map_err(|error| error.to_string())?;
-    }
-    host.clear_freeze(id.pe)
-        .map_err(|error| error.to_string())?;
+    let closed = withdraw::close(host, id)?;
     // Its windows are closed and its pages released: that is all there is to do.
     if let Some(gone) = host.find_gone(id.pe).first() {
         errors::forget(id);
@@ -54,22 +40,14 @@ pub fn recover(id: PeId) -> Result<usize, String> {
     if host.phb.freeze_status(id.pe).is_ok_and(|it| it.is_frozen()) {
         return Err("it is still frozen".into());
     }
-    for window in &used {
-        engine
-            .attach(window, id)
-            .map_err(|error| error.to_string())?;
-    }
-    if !used.is_empty() {
-        host.start(at)
-            .map_err(|(step, error)| format!("{step:?}: {error}"))?;
-    }
+    let opened = closed.reopen(host, at)?;
     errors::forget(id);
     info!(
         "PHB {}: PE {:03x} was reset; {} {} open again",
         host.info.id(),
         id.pe,
-        used.len(),
-        plural(used.len(), "window")
+        opened,
+        plural(opened, "window")
     );
-    Ok(used.len())
+    Ok(opened)
 }

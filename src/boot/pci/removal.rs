@@ -2,18 +2,23 @@
 //! led from them to memory is closed.
 
 use super::list::List;
-use super::platform::engine;
-use super::{Host, errors, pe_of, windows};
+use super::platform::{Platform, engine};
+use super::{Host, errors, pe_of, windows, withdraw};
 use crate::boot::banner::{Size, plural};
 use crate::boot::{monitor, partitions};
-use crate::dma::DetachMode;
+use crate::dma::Window;
 use crate::pci::FunctionId;
 use crate::seam::PeId;
 use crate::{error, info, warning};
 use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 /// Functions that were told of, until the next scan.
 static NOTICED: List<FunctionId> = List::new();
+
+/// PEs without functions that could not be closed yet.
+static OPEN: List<PeId> = List::new();
 
 /// Looks whether the functions of all groups are still there. PEs that are
 /// frozen are left as they are.
@@ -47,39 +52,48 @@ fn notice(host: &Host, pe: PeId, gone: &[FunctionId]) {
         let whose = owner.map_or("".into(), |owner| format!(", which is {owner}'s,"));
         warning!("{function}{whose} was taken out");
     }
-    if any && host.is_deserted(pe.pe) {
+    if (any || OPEN.all().contains(&pe)) && host.is_deserted(pe.pe) {
         close(host, pe);
     } else if any {
         info!("  others of its group are still there, in the same windows");
     }
 }
 
-/// Detaches a PE without functions from all its windows, which end as they do
-/// when an owner gives a device back: TVEs off, killed, empty, pins released.
+/// Ends what led from a PE without functions to memory, or tries again next time.
 fn close(host: &Host, pe: PeId) {
-    let Some(engine) = engine() else { return };
-    for window in windows::of(pe) {
-        let mut pages = 0u64;
-        engine.mappings(&window, |mapping| {
+    let names: Vec<String> = windows::of(pe).iter().map(|it| describe(it)).collect();
+    let is_first = !OPEN.all().contains(&pe);
+    match withdraw::close(host, pe) {
+        Ok(_closed) => {
+            for name in names {
+                info!("  {name} were mapped");
+            }
+            OPEN.retain(|it| *it != pe);
+            errors::forget(pe);
+        }
+        // The engine has frozen it, and it keeps its pins.
+        Err(error) if is_first => {
+            error!("  its windows stay open to it: {error}; this is tried again");
+            OPEN.push(pe);
+        }
+        Err(_) => {}
+    }
+}
+
+/// A window that is being closed, for people.
+fn describe(window: &Window<Platform>) -> String {
+    let mut pages = 0u64;
+    if let Some(engine) = engine() {
+        engine.mappings(window, |mapping| {
             pages += u64::from(mapping.access.is_some());
         });
-        let range = window.range();
-        let name = format!(
-            "window of {} at {} of {}",
-            Size(range.bytes()),
-            range.base(),
-            monitor::owner_name(window.owner())
-        );
-        match engine.detach(&window, pe, DetachMode::Reset) {
-            Ok(()) => {
-                let text = plural(pages as usize, "page");
-                info!("  {name} is closed to it: {pages} {text} were mapped");
-            }
-            Err(error) => error!("  {name} stays open to it: {error}"),
-        }
     }
-    if let Err(error) = host.clear_freeze(pe.pe) {
-        error!("  its PE stays frozen: {error}");
-    }
-    errors::forget(pe);
+    let range = window.range();
+    format!(
+        "window of {} at {} of {} is closed to it: {pages} {}",
+        Size(range.bytes()),
+        range.base(),
+        monitor::owner_name(window.owner()),
+        plural(pages as usize, "page")
+    )
 }
