@@ -3,6 +3,7 @@
 //! A function that is gone cannot be told to stop, and needs not be: what it
 //! had posted is past its link. Everything else of a detach is done as ever.
 
+use super::reset::{READY_LIMIT_MS, READY_PAUSE_MS};
 use super::taken::Taken;
 use super::{Config, PhbHardware};
 use crate::opal::{RawOpal, Waiter};
@@ -28,8 +29,10 @@ enum Frozen {
 
 impl<H: PhbHardware, F: RawOpal, W: Waiter> Taken<'_, H, F, W> {
     /// Looks at the functions of a PE and returns those that are gone: they read
-    /// as absent, no freeze explains it, and the bridge above them answers. A
-    /// PE whose MMIO is frozen is left as it is, and nothing new is learnt. One
+    /// as absent in looks over more than a second, as one that was just reset may
+    /// (PCI Express 4.0, 6.6.1), no freeze explains it, and the bridge above them
+    /// answers. A PE whose MMIO was frozen before is left as it is, and nothing new
+    /// is learnt; where the look itself freezes it, MMIO is thawed. One
     /// that was found gone stays so until the next scan, whatever is plugged
     /// in: nothing knows what that is.
     pub fn find_gone(&self, pe: u16) -> Vec<FunctionId> {
@@ -37,7 +40,7 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> Taken<'_, H, F, W> {
     }
 
     /// As [`Self::find_gone`], for a PE that an error froze: its MMIO is thawed
-    /// for the look, and DMA is not.
+    /// for the look, and DMA is not. It waits for one that does not answer.
     pub fn find_gone_behind_freeze(&self, pe: u16) -> Vec<FunctionId> {
         self.look(pe, Frozen::Thawed)
     }
@@ -104,17 +107,58 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> Taken<'_, H, F, W> {
             if !answers.is_ok_and(|status| status.answers()) {
                 break;
             }
-            if self.is_gone(function) || !self.reads_as_absent(function) {
+            if self.is_gone(function) {
                 continue;
             }
-            // It may have frozen since it was asked, and there all along: a look
-            // that is right but for that would give up a function that works.
-            if self.let_answer(pe.get()).is_ok() && self.reads_as_absent(function) {
+            let is_absent = || self.is_absent(pe.get(), function);
+            let stays_away = match frozen {
+                Frozen::Left => self.is_missing(function, is_absent()),
+                Frozen::Thawed => {
+                    let mut looks = 0..=READY_LIMIT_MS / READY_PAUSE_MS;
+                    looks.all(|_| {
+                        let is_absent = is_absent();
+                        if is_absent {
+                            self.phb.hardware().wait_ms(READY_PAUSE_MS);
+                        }
+                        is_absent
+                    })
+                }
+            };
+            if stays_away {
                 self.gone.lock().push(function);
                 any = true;
             }
         }
         any
+    }
+
+    /// It may have frozen since it was asked, and there all along: a look that is
+    /// right but for that would give up a function that works.
+    fn is_absent(&self, pe: u16, function: FunctionId) -> bool {
+        self.reads_as_absent(function)
+            && self.let_answer(pe).is_ok()
+            && self.reads_as_absent(function)
+            && self.let_answer(pe).is_ok()
+    }
+
+    /// Notes whether a function is absent now; returns whether it has been in all
+    /// looks for longer than one may take to be ready.
+    fn is_missing(&self, function: FunctionId, is_absent: bool) -> bool {
+        let now = self.phb.hardware().microseconds();
+        let mut missing = self.missing.lock();
+        let since = missing.iter().find(|(it, _)| *it == function);
+        let since = since.map(|(_, since)| *since);
+        match since {
+            Some(since) if is_absent => now.wrapping_sub(since) > 1000 * READY_LIMIT_MS,
+            None if is_absent => {
+                missing.push((function, now));
+                false
+            }
+            _ => {
+                missing.retain(|(it, _)| *it != function);
+                false
+            }
+        }
     }
 
     fn reads_as_absent(&self, function: FunctionId) -> bool {

@@ -17,8 +17,8 @@ pub(super) const SLOT_LIMIT_MS: u64 = 20_000;
 /// After a reset of a function (PCI Express 4.0, 6.6.2), and of a bus (6.6.1).
 const SETTLE_MS: u64 = 100;
 /// How long a function may ask for retries after it.
-const READY_LIMIT_MS: u64 = 1_000;
-const READY_PAUSE_MS: u64 = 10;
+pub(super) const READY_LIMIT_MS: u64 = 1_000;
+pub(super) const READY_PAUSE_MS: u64 = 10;
 /// D3hot and back (PCI power management 1.2, 5.4.1).
 const POWER_MS: u64 = 10;
 

@@ -33,6 +33,9 @@ pub struct Taken<'o, H, F, W> {
     pub broken: Vec<Broken>,
     /// Functions that are known to be gone, until the next scan.
     pub(super) gone: Mutex<Vec<FunctionId>>,
+    /// Functions that did not answer when they were last looked at, and since when,
+    /// in microseconds.
+    pub(super) missing: Mutex<Vec<(FunctionId, u64)>>,
     /// What groups may be doing.
     pub(super) uses: Uses,
 }
@@ -88,6 +91,7 @@ impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Taken<'o, H, F, W> {
             plan,
             broken: Vec::new(),
             gone: Mutex::new(Vec::new()),
+            missing: Mutex::new(Vec::new()),
             uses: Uses::default(),
         };
         let expected = Expected::new(&taken.info, TableBases::default());

@@ -225,6 +225,30 @@ fn a_pe_that_freezes_during_the_look_has_lost_nothing() {
 }
 
 #[test]
+fn a_function_that_does_not_answer_for_a_while_is_not_gone() {
+    let (board, drive) = Board::one_device(Generation::Phb4, 0);
+    take(&board, 0, |silicon, host| {
+        let pe = open(host, group(host, CARD));
+        let look_in = |us: u64| {
+            silicon.with(|it| it.clock += us);
+            host.find_gone(pe)
+        };
+        for _ in 0..3 {
+            remove(silicon, drive);
+            assert_eq!(look_in(800_000), []);
+            assert_eq!(look_in(800_000), []);
+            silicon.with(|it| it.pci.bring_back(drive));
+            // Its second begins anew.
+            assert_eq!(look_in(800_000), []);
+        }
+        assert!(!host.is_deserted(pe));
+        remove(silicon, drive);
+        assert_eq!(look_in(0), []);
+        assert_eq!(look_in(1_200_000), [name(host, CARD)]);
+    });
+}
+
+#[test]
 fn a_look_behind_a_freeze_thaws_no_dma() {
     let (board, drive) = Board::one_device(Generation::Phb4, 0);
     take(&board, 0, |silicon, host| {
@@ -249,6 +273,12 @@ fn of_a_group_that_lost_one_of_two_the_other_is_there() {
         assert_eq!(at, group(host, second));
         let pe = open(host, at);
         remove(silicon, nodes[0]);
+        // One that was just reset may not answer for a second.
+        for later in [0, 900_000] {
+            silicon.with(|it| it.clock += later);
+            assert_eq!(host.find_gone(pe), [], "after {later} us");
+        }
+        silicon.with(|it| it.clock += 200_000);
         assert_eq!(host.find_gone(pe), [name(host, first)]);
         assert!(!host.is_deserted(pe));
         remove(silicon, nodes[1]);

@@ -69,6 +69,11 @@ impl SimPci {
         self.nodes[node.0].present = false;
     }
 
+    /// Undoes [`SimPci::remove`]: it answers again, as it was.
+    pub fn bring_back(&mut self, node: NodeId) {
+        self.nodes[node.0].present = true;
+    }
+
     /// All functions, those that were taken away included.
     pub fn all(&self) -> Vec<NodeId> {
         (0..self.nodes.len()).map(NodeId).collect()
