@@ -17,9 +17,7 @@ macro_rules! tokens {
         }
 
         impl Token {
-            /// The call of this number, if Pinion has it.
-            #[inline]
-            pub const fn of(number: u64) -> Option<Self> {
+            const fn search(number: u64) -> Option<Self> {
                 match number {
                     $($number => Some(Self::$name),)*
                     _ => None,
@@ -88,6 +86,34 @@ tokens! {
     IntReset = 0x3d0,
     /// RTAS: what the few instructions at its entry call. Not PAPR's.
     Rtas = 0xf000,
+}
+
+/// PAPR's numbers are multiples of 4 below this.
+const NUMBERS: u64 = 0x400;
+
+impl Token {
+    /// The call of this number, if Pinion has it. By one look into a table, as it
+    /// is asked on each call.
+    #[inline(always)]
+    pub const fn of(number: u64) -> Option<Self> {
+        const TABLE: [Option<Token>; NUMBERS as usize / 4] = {
+            let mut table = [None; NUMBERS as usize / 4];
+            let mut number = 0;
+            while number < NUMBERS {
+                table[number as usize / 4] = Token::search(number);
+                number += 4;
+            }
+            table
+        };
+        if number < NUMBERS && number.is_multiple_of(4) {
+            return TABLE[number as usize / 4];
+        }
+        if number == Self::Rtas as u64 {
+            Some(Self::Rtas)
+        } else {
+            None
+        }
+    }
 }
 
 /// Answers a call by the fast path, with the partition's translation in place;
