@@ -4,6 +4,7 @@ use crate::call;
 use crate::checks::Outcome;
 use crate::device::{BOTH, BUFFERS, Device, PAGE};
 use crate::edu::Edu;
+use crate::hostile;
 use crate::println;
 use crate::tree;
 use crate::words;
@@ -15,7 +16,8 @@ const OS_TERM: u32 = 5;
 const HELD: u64 = 3;
 
 /// `probe=crash` gives up, `probe=wait` waits for ever, `probe=hold` maps pages
-/// for its edu, lets it use one, and then waits for ever.
+/// for its edu, lets it use one, and then waits for ever, `probe=hostile` does
+/// what it must not.
 pub fn if_told(tree: u64) {
     if words::told(tree, "probe=crash") {
         println!("probe: gives up");
@@ -28,6 +30,9 @@ pub fn if_told(tree: u64) {
             Err(why) => println!("probe: FAIL hold: {why}"),
         }
         wait();
+    }
+    if words::told(tree, "probe=hostile") {
+        hostile::run();
     }
     if words::told(tree, "probe=wait") {
         println!("probe: waits");

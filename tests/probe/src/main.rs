@@ -16,6 +16,8 @@ mod edu;
 #[cfg(target_os = "none")]
 mod ends;
 #[cfg(target_os = "none")]
+mod hostile;
+#[cfg(target_os = "none")]
 mod nvme;
 #[cfg(target_os = "none")]
 mod print;
