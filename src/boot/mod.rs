@@ -3,6 +3,7 @@
 mod audit;
 mod banner;
 mod bench;
+mod clock;
 mod crash;
 mod events;
 mod handover;

@@ -7,6 +7,7 @@
 mod calls;
 #[cfg(test)]
 mod calls_tests;
+mod clock;
 #[cfg(target_os = "none")]
 mod enter;
 mod events;

@@ -23,6 +23,8 @@ tokens! {
     ConsoleWrite = 1,
     /// Reads from a terminal.
     ConsoleRead = 2,
+    /// The time of day.
+    RtcRead = 3,
     /// Powers the machine off.
     PowerDown = 5,
     /// Reboots the machine.

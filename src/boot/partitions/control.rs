@@ -8,7 +8,7 @@ use super::{
     Activity, Defined, Partition, PartitionError, Plan, Slot, TABLE, devices, load, partitions,
     roster, run,
 };
-use crate::boot::{interrupts, runtime, secondaries};
+use crate::boot::{clock, interrupts, runtime, secondaries};
 use crate::cpu::guest::{Vcpu, lpcr};
 use crate::cpu::{self, Area, ThreadState};
 use crate::papr::bridge::Bridge;
@@ -173,6 +173,7 @@ pub(super) fn begin(defined: &Arc<Defined>) -> Result<(), PartitionError> {
 fn prepare(defined: &Arc<Defined>) -> Result<Arc<Partition>, PartitionError> {
     let table = memory::partition_table()?;
     TABLE.store(table, Ordering::Release);
+    clock::read();
     let plan: &Plan = defined.plan();
     let assigned = defined.groups();
     let found = assigned

@@ -2,6 +2,7 @@
 
 use super::{Activity, Partition, Slot, console, kick};
 use crate::addr::GuestAddr;
+use crate::boot::clock;
 use crate::boot::pci::platform::Platform;
 use crate::cpu::guest::{Vcpu, lpcr};
 use crate::cpu::{self, msr};
@@ -184,7 +185,7 @@ impl papr::Host for Caller<'_> {
     }
 
     fn time(&mut self) -> Option<(u64, u32)> {
-        None
+        clock::now()
     }
 
     fn last_words(&mut self, text: &str) {
