@@ -4,6 +4,7 @@ use crate::call::{
     CEDE, CPPR, GET_TERM_CHAR, NOTHING, PROD, PUT_TERM_CHAR, RANDOM, hypervisor, rtas,
 };
 use crate::device::{self, Device};
+use crate::random::Random;
 use crate::tree;
 use crate::vectors::{expected_registers, load, registers, store, timebase};
 use crate::words;
@@ -386,13 +387,8 @@ fn run_time_services() -> Result<(), &'static str> {
 
 /// Numbers and arguments at random; what would print or end the partition left out.
 fn random_calls() -> Result<(), &'static str> {
-    let mut state = 0x2545_f491_4f6c_dd1du64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let mut next = || random.next();
     for round in 0..100_000 {
         let wide = next();
         let token = if round % 2 == 0 { wide & 0x7fc } else { wide };

@@ -5,6 +5,7 @@ use crate::call::{hypervisor, rtas};
 use crate::checks::{Outcome, interrupts_so_far, last_vector, pause, want};
 use crate::edu::Edu;
 use crate::nvme;
+use crate::random::Random;
 use crate::tree::{self, Bridge};
 use core::arch::asm;
 
@@ -362,13 +363,8 @@ fn hostile(device: &Device) -> Outcome {
             "an entry of nobody's is not refused",
         )?;
     }
-    let mut state = 0x2545_f491_4f6c_dd1du64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let mut next = || random.next();
     for _ in 0..20_000 {
         let shifts = next();
         let token = [PUT_TCE, GET_TCE, STUFF_TCE, PUT_TCE_INDIRECT][(shifts & 3) as usize];

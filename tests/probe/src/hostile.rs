@@ -4,6 +4,7 @@
 use crate::call::{CEDE, PUT_TERM_CHAR, hypervisor};
 use crate::checks::{last, set_external};
 use crate::println;
+use crate::random::Random;
 use core::arch::asm;
 
 /// Calls in all.
@@ -22,23 +23,6 @@ const LAST: u64 = 0x500;
 const RTAS: u64 = 0xf000;
 const SET_MODE: u64 = 0x31c;
 const ENDIANNESS: u64 = 4;
-
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// Of any size: small ones are as frequent as large ones.
-    fn any(&mut self) -> u64 {
-        let shift = self.next() & 63;
-        self.next() >> shift
-    }
-}
 
 /// Does all of it, and ends in an endless loop that lets no interrupt in.
 pub fn run() -> ! {

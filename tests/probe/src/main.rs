@@ -22,6 +22,8 @@ mod nvme;
 #[cfg(target_os = "none")]
 mod print;
 #[cfg(target_os = "none")]
+mod random;
+#[cfg(target_os = "none")]
 mod tree;
 #[cfg(target_os = "none")]
 mod vectors;
