@@ -28,12 +28,30 @@ const TIMED_OUT: u8 = 124;
 
 /// Sets up, builds, boots, shows the console; the exit code is the image's verdict.
 pub fn command(workspace: &Workspace, options: &RunOptions) -> Result<ExitCode> {
+    let board = prepare(workspace, options)?;
+    boot(workspace, options, board)
+}
+
+/// The same with Linux in two partitions.
+pub fn linux(workspace: &Workspace, options: &RunOptions) -> Result<ExitCode> {
+    let board = prepare(workspace, options)?;
+    let options = linux::prepare(workspace, options)?;
+    eprintln!("{}", linux::HINTS);
+    boot(workspace, &options, board)
+}
+
+/// Installs what is missing and builds the image; the board that is asked for.
+fn prepare(workspace: &Workspace, options: &RunOptions) -> Result<Board> {
     let board = Board::load(&options.board)?;
     setup::ensure(
         workspace,
         &setup::Wanted::everything(options.qemu.as_deref()),
     )?;
     image::make(workspace)?;
+    Ok(board)
+}
+
+fn boot(workspace: &Workspace, options: &RunOptions, board: Board) -> Result<ExitCode> {
     let setting = setting(workspace, options, board)?;
     if let Some(port) = setting.gdb_port {
         eprintln!("QEMU waits for a debugger. In another terminal:");
@@ -49,19 +67,6 @@ pub fn command(workspace: &Workspace, options: &RunOptions) -> Result<ExitCode> 
     eprintln!("{}:\n{}", setting.board.about, setting.typed());
     eprintln!("(Ctrl-C ends the machine)");
     console(workspace, &setting, options)
-}
-
-/// The same with Linux in two partitions.
-pub fn linux(workspace: &Workspace, options: &RunOptions) -> Result<ExitCode> {
-    setup::ensure(
-        workspace,
-        &setup::Wanted::everything(options.qemu.as_deref()),
-    )?;
-    // The initrd of the kexec tests, which is made along with it, holds the image.
-    image::make(workspace)?;
-    let options = linux::prepare(workspace, options)?;
-    eprintln!("{}", linux::HINTS);
-    command(workspace, &options)
 }
 
 fn setting(workspace: &Workspace, options: &RunOptions, board: Board) -> Result<Setting> {
