@@ -56,17 +56,16 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> Taken<'_, H, F, W> {
     /// Whether none of a PE's functions is there any more.
     pub fn is_deserted(&self, pe: u16) -> bool {
         self.group_of(pe).is_some_and(|at| {
-            let members = self.members(at);
-            !members.is_empty() && members.iter().all(|it| self.is_gone(*it))
+            let mut members = self.members(at).peekable();
+            members.peek().is_some() && members.all(|it| self.is_gone(it))
         })
     }
 
     /// Functions of a group that were found gone.
     pub(super) fn known_gone(&self, at: GroupIndex) -> Vec<FunctionId> {
         let gone = self.gone.lock();
-        let mut members = self.members(at);
-        members.retain(|function| gone.contains(function));
-        members
+        let members = self.members(at);
+        members.filter(|function| gone.contains(function)).collect()
     }
 
     pub(super) fn is_gone(&self, function: FunctionId) -> bool {
@@ -183,7 +182,7 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> Taken<'_, H, F, W> {
     }
 
     /// The functions of a group that are in use.
-    fn members(&self, at: GroupIndex) -> Vec<FunctionId> {
+    pub(super) fn members(&self, at: GroupIndex) -> impl Iterator<Item = FunctionId> {
         let group = self.groups.get(at);
         let functions = group
             .functions
@@ -195,7 +194,7 @@ impl<H: PhbHardware, F: RawOpal, W: Waiter> Taken<'_, H, F, W> {
             .iter()
             .filter(|at| self.plan.is_active_virtual(&self.topology, **at))
             .map(|at| FunctionId::new(self.topology.phb, self.topology.virtuals[at.get()].bdfn));
-        functions.chain(virtuals).collect()
+        functions.chain(virtuals)
     }
 }
 

@@ -201,20 +201,8 @@ impl<'o, H: PhbHardware, F: RawOpal, W: Waiter> Taken<'o, H, F, W> {
     /// A function does not answer.
     pub fn push_writes(&self, pe: u16) -> Result<(), PhbError> {
         let at = self.known(pe)?;
-        let group = self.groups.get(at);
-        let functions = group
-            .functions
-            .iter()
-            .filter(|at| self.plan.is_active(&self.topology, **at))
-            .map(|at| self.topology[*at].id.bdfn);
-        let virtuals = group
-            .virtuals
-            .iter()
-            .filter(|at| self.plan.is_active_virtual(&self.topology, **at))
-            .map(|at| self.topology.virtuals[at.get()].bdfn);
         let mut config = Config::known(&self.phb);
-        for bdfn in functions.chain(virtuals) {
-            let function = FunctionId::new(self.topology.phb, bdfn);
+        for function in self.members(at) {
             if self.is_gone(function) {
                 continue;
             }
