@@ -145,12 +145,12 @@ pub fn forget_translations(lpid: u64) {
         );
     }
     if Generation::of_pvr(super::pvr()) == Some(Generation::Power9) {
-        // An address that nothing uses, as a 64K page (AP = 5).
+        // POWER9's errata as Linux knows them (radix_tlb.c, fixup_tlbie_lpid): the
+        // tlbie before may miss translations in ERATs unless one of LPID 0 follows
+        // (RB=r4, RS=r5, RIC=0, R=1), and stores that wait in a queue unless one of
+        // an address does (RB=r6, RS=r7): one that nothing uses, as a 64K page (AP=5).
         let nowhere = ((1u64 << 52) - 1) & !0xfff | 5 << 5;
-        // SAFETY: as above. POWER9's errata as Linux knows them (radix_tlb.c,
-        // fixup_tlbie_lpid): the tlbie before may miss translations in ERATs unless
-        // one of LPID 0 follows (RB=r4, RS=r5, RIC=0, R=1), and stores that wait in
-        // a queue unless one of an address does (RB=r6, RS=r7).
+        // SAFETY: as above.
         unsafe {
             asm!(
                 "ptesync",
