@@ -6,6 +6,7 @@
 cpus=$(/bin/busybox grep -c ^processor /proc/cpuinfo)
 echo "linux: userspace of $(/bin/busybox uname -r) on $cpus CPU(s)"
 /bin/busybox grep -m1 -i ^mmu /proc/cpuinfo
+echo "linux: pages of $(/bin/busybox awk '/^KernelPageSize/ { print $2 * 1024; exit }' /proc/self/smaps) bytes"
 n=0
 while [ $n -lt $cpus ]; do
     /bin/busybox awk 'BEGIN { for (i = 1; i <= 20000; i++) s += 1 / i; printf "linux: sum %.6f\n", s }' &

@@ -21,6 +21,8 @@ pub struct Artefacts {
     /// Debian's kernel and an initrd that starts the image by kexec, or why
     /// they are not to be had.
     pub linux: Result<Linux, String>,
+    /// Debian's kernel with pages of 64K, or why it is not to be had.
+    kernel_64k: Result<PathBuf, String>,
     flash: Option<PathBuf>,
     probe: Option<PathBuf>,
     trampoline: Option<Trampoline>,
@@ -63,6 +65,7 @@ impl Artefacts {
         } else {
             None
         };
+        let none = || "no test boots Linux".to_owned();
         let linux = if any(&|case| {
             case.settings.kernel == Some(Kernel::Linux)
                 || linux_partition(case).is_some()
@@ -70,11 +73,20 @@ impl Artefacts {
         }) {
             kexec::make(workspace).map_err(|error| format!("{error:#}"))
         } else {
-            Err("no test boots Linux".to_owned())
+            Err(none())
+        };
+        let large = |case: &Case| {
+            linux_partition(case).is_some_and(|(flavour, _)| flavour == Flavour::Pages64K)
+        };
+        let kernel_64k = if any(&large) {
+            kexec::make_kernel_64k(workspace).map_err(|error| format!("{error:#}"))
+        } else {
+            Err(none())
         };
         Ok(Self {
             image: workspace.image().to_path_buf(),
             linux,
+            kernel_64k,
             flash,
             probe,
             trampoline,
@@ -104,11 +116,21 @@ impl Artefacts {
 
     /// Linux as a partition, with these arguments; the inner error says why it
     /// is not to be had.
-    pub fn linux_partition(&self, arguments: &str) -> Result<Result<PathBuf, String>> {
-        match &self.linux {
-            Ok(linux) => kexec::partition(linux, arguments).map(Ok),
-            Err(why) => Ok(Err(why.clone())),
-        }
+    pub fn linux_partition(
+        &self,
+        flavour: Flavour,
+        arguments: &str,
+    ) -> Result<Result<PathBuf, String>> {
+        let linux = match &self.linux {
+            Ok(linux) => linux,
+            Err(why) => return Ok(Err(why.clone())),
+        };
+        let kernel = match (flavour, &self.kernel_64k) {
+            (Flavour::Pages4K, _) => &linux.kernel,
+            (Flavour::Pages64K, Ok(kernel)) => kernel,
+            (Flavour::Pages64K, Err(why)) => return Ok(Err(why.clone())),
+        };
+        kexec::partition(kernel, &linux.partition_initrd, arguments).map(Ok)
     }
 
     /// The partition that tests what Pinion does to it.
@@ -150,12 +172,23 @@ fn wants_linux(case: &Case) -> bool {
     bundled::needs_linux(case.settings.initrd.as_deref().unwrap_or_default())
 }
 
-/// The kernel's arguments, if the case wants Linux as a partition: `linux` or
-/// `linux ARGUMENTS`.
-pub fn linux_partition(case: &Case) -> Option<&str> {
-    let (word, arguments) = match case.settings.initrd.as_deref()?.split_once(' ') {
-        Some((word, arguments)) => (word, arguments),
-        None => (case.settings.initrd.as_deref()?, ""),
-    };
-    (word == "linux").then_some(arguments)
+/// Size of the pages that a kernel of Debian's manages its memory in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    /// Debian's usual kernel.
+    Pages4K,
+    /// The one with `-64k` in its package's name.
+    Pages64K,
+}
+
+/// The kernel and its arguments, if the case wants Linux as a partition: `linux`
+/// or `linux-64k`, and the arguments behind it.
+pub fn linux_partition(case: &Case) -> Option<(Flavour, &str)> {
+    let initrd = case.settings.initrd.as_deref()?;
+    let (word, arguments) = initrd.split_once(' ').unwrap_or((initrd, ""));
+    match word {
+        "linux" => Some((Flavour::Pages4K, arguments)),
+        "linux-64k" => Some((Flavour::Pages64K, arguments)),
+        _ => None,
+    }
 }

@@ -208,8 +208,8 @@ fn setting(
             Ok(linux) => Some(linux.initrd.clone()),
             Err(why) => return Ok(Err(why.clone())),
         },
-        Some(_) if let Some(arguments) = linux_partition(case) => {
-            match artefacts.linux_partition(arguments)? {
+        Some(_) if let Some((flavour, arguments)) = linux_partition(case) => {
+            match artefacts.linux_partition(flavour, arguments)? {
                 Ok(path) => Some(path),
                 Err(why) => return Ok(Err(why)),
             }
