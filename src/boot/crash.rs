@@ -83,6 +83,11 @@ fn system_reset(frame: &mut Frame) {
         frame.gpr[1] = stack;
         return;
     }
+    // A report needs firmware, on POWER8 for its every word: a first reset that
+    // comes inside it is taken when it returns, a second one at once.
+    if frame.msr & cpu::msr::RI != 0 && cpu::area().postpone_reset() {
+        return;
+    }
     die(frame)
 }
 
@@ -147,6 +152,9 @@ fn die(frame: &Frame) -> ! {
         cpu::pir()
     );
     error!("{}", cause_of(frame));
+    if frame.vector == 0x100 && cpu::area().reset_waited() {
+        error!("it came inside firmware and waited for its return");
+    }
     println!("{}", frame.registers());
     print_backtrace(Some((frame.nip, frame.lr)), frame.gpr[1]);
     finish()

@@ -1,10 +1,11 @@
 //! `provoke=NAME`: does on purpose what must be reported well. For tests, and
 //! for whoever wants to see what a crash looks like.
 
+use super::runtime::OPAL;
 use super::secondaries;
 use crate::addr::HostAddr;
 use crate::cpu::Area;
-use crate::{cpu, mmio, warning};
+use crate::{cpu, mmio, println, warning};
 use core::arch::asm;
 
 /// An address that no POWER8, 9 or 10 machine backs: 1 PiB, beyond all chips.
@@ -36,11 +37,23 @@ pub fn provoke(what: &str) {
         // SAFETY: none: a stack that was used up is what is asked for. Found by
         // the next look at it.
         "stack" => unsafe { cpu::spoil_stack() },
+        "firmware" => stay_in_firmware(),
         _ => warning!(
-            "provoke={what}: there are panic, illegal, trap, load, store, twice, check, thread, stack"
+            "provoke={what}: there are panic, illegal, trap, load, store, twice, check, thread, \
+             stack, firmware"
         ),
     }
     cpu::wait_ms(1);
+}
+
+/// Calls firmware for ten seconds: whatever comes from outside meanwhile most
+/// likely finds the thread there.
+fn stay_in_firmware() {
+    println!("provoke=firmware: calls of firmware for ten seconds");
+    let start = cpu::timebase();
+    while cpu::timebase().wrapping_sub(start) < 10 * cpu::timebase_hz() {
+        let _ = OPAL.poll_events();
+    }
 }
 
 fn trap(_: &'static Area) {

@@ -50,6 +50,8 @@ pub struct Area {
     pub(super) nap_stack: AtomicU64,
     /// Nesting of firmware calls: a crash inside one must not make another.
     pub(super) in_firmware: AtomicU32,
+    /// A system reset that came inside firmware: 0, or one of the values below.
+    reset: AtomicU32,
     /// Calls of firmware so far.
     firmware_calls: AtomicU64,
     /// The vCPU that runs, or ran last: what `guest_exit` fills.
@@ -64,6 +66,11 @@ pub struct Area {
     /// Where the thread notes DMA operations: an address, 0 for nowhere.
     notes: AtomicU64,
 }
+
+/// [`Area::reset`]: it waits for firmware's return.
+const RESET_WAITS: u32 = 1;
+/// [`Area::reset`]: firmware has returned.
+const RESET_TAKEN: u32 = 2;
 
 /// What a thread is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +141,7 @@ pub(super) fn new(
         windows: AtomicU32::new(0),
         nap_stack: AtomicU64::new(0),
         in_firmware: AtomicU32::new(0),
+        reset: AtomicU32::new(0),
         firmware_calls: AtomicU64::new(0),
         guest: 0,
         guest_stack: 0,
@@ -216,6 +224,31 @@ impl Area {
     /// Marks the thread as out of firmware again.
     pub fn leave_firmware(&self) {
         self.in_firmware.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A system reset interrupted the thread: whether it waits until firmware
+    /// returns, since the thread is inside and none has waited yet.
+    pub fn postpone_reset(&self) -> bool {
+        self.in_firmware.load(Ordering::Relaxed) != 0 && self.step_reset(0, RESET_WAITS)
+    }
+
+    /// Whether a system reset has waited for firmware's return, which this is.
+    pub fn take_reset(&self) -> bool {
+        self.step_reset(RESET_WAITS, RESET_TAKEN)
+    }
+
+    /// Whether [`Area::take_reset`] found one.
+    pub fn reset_waited(&self) -> bool {
+        self.reset.load(Ordering::Relaxed) == RESET_TAKEN
+    }
+
+    fn step_reset(&self, from: u32, to: u32) -> bool {
+        // This thread alone writes it.
+        let is_there = self.reset.load(Ordering::Relaxed) == from;
+        if is_there {
+            self.reset.store(to, Ordering::Relaxed);
+        }
+        is_there
     }
 
     /// Whether the thread may call firmware: not from inside a machine-check

@@ -251,6 +251,26 @@ pub fn attn(generation: Option<Generation>) -> ! {
     }
 }
 
+/// Takes a system reset that was postponed: goes to its vector as the interrupt
+/// does, with SRR0 and SRR1 as if it came here.
+pub fn reset_self() -> ! {
+    // SAFETY: what is at the vector expects what an interrupt leaves: RI and EE
+    // off, SRR0 and SRR1 set; it keeps all other registers, and ends in a report.
+    unsafe {
+        asm!(
+            "bcl 20, 31, 2f",
+            "2: mflr 3",
+            "mtsrr0 3",
+            "mfmsr 4",
+            "mtsrr1 4",
+            "li 5, 0",
+            "mtmsrd 5, 1",
+            "ba 0x100",
+            options(noreturn)
+        )
+    }
+}
+
 /// Leaves a machine-check handler for good: goes on in `to` as outside of any
 /// interrupt, on the stack for ordinary ones, so that the stack of what was
 /// interrupted is still there to be looked at.

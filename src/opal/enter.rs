@@ -184,6 +184,9 @@ unsafe impl RawOpal for &Firmware {
         // calls nothing); the caller answers for the arguments.
         let answer = unsafe { opal_enter(&call) };
         area.leave_firmware();
+        if area.take_reset() {
+            crate::cpu::reset_self();
+        }
         Ok(answer)
     }
 }
