@@ -218,7 +218,7 @@ impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} RIDs, {} links, {} TVEs, {} tables, {} TCEs, {} MSIs, {} M32 segments, {} M64 BARs: {} faults",
+            "RIDs {}, links {}, TVEs {}, tables {}, TCEs {}, MSIs {}, M32 segments {}, M64 BARs {}: faults {}",
             self.rids,
             self.links,
             self.windows,

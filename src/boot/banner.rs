@@ -117,15 +117,17 @@ pub fn print_memory() {
     }
 }
 
-/// Bytes in a unit that reads well, never rounded up.
+/// Bytes in the largest unit of which they are a multiple, or of which they are
+/// ten or more: a rest is cut off.
 pub struct Size(pub u64);
 
 impl core::fmt::Display for Size {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
-        let unit = units
-            .iter()
-            .find(|(shift, _)| self.0 >= 10 << shift || self.0 == 1 << shift);
+        let unit = units.iter().find(|(shift, _)| {
+            let whole = self.0 != 0 && self.0.is_multiple_of(1 << shift);
+            whole || self.0 >= 10 << shift
+        });
         let text = match unit {
             Some((shift, name)) => alloc::format!("{} {name}", self.0 >> shift),
             None => alloc::format!("{} B", self.0),

@@ -39,6 +39,7 @@ impl Asked<'_> {
 /// whose name is behind a `=`.
 pub fn run(part: &str) {
     let asked = Asked(part);
+    let printed = rows::printed();
     counter::start();
     let result = calibrate().and_then(|()| {
         boot(asked);
@@ -54,6 +55,7 @@ pub fn run(part: &str) {
     });
     counter::stop();
     match result {
+        Ok(()) if rows::printed() == printed => println!("bench: no row is named {part}"),
         Ok(()) => println!("bench: done"),
         Err(why) => println!("bench: failed {why}"),
     }

@@ -7,9 +7,18 @@ use crate::spy::Sight;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// How often each operation is measured.
 const REPEATS: usize = 7;
+
+/// Rows printed so far.
+static PRINTED: AtomicU64 = AtomicU64::new(0);
+
+/// Rows printed so far.
+pub fn printed() -> u64 {
+    PRINTED.load(Ordering::Relaxed)
+}
 
 /// What is measured.
 #[derive(Clone, Copy)]
@@ -87,6 +96,7 @@ impl<'a> Row<'a> {
         let outside = outside.map_or_else(String::new, |it| {
             format!(" mmio={} opal={}", it.mmio, it.opal)
         });
+        PRINTED.fetch_add(1, Ordering::Relaxed);
         println!("bench: row id={id} units={units} min={min} median={median}{outside}");
     }
 }
