@@ -119,7 +119,8 @@ pub trait Host: Tables {
     /// Seconds since 1970 and nanoseconds, if the machine knows the time.
     fn time(&mut self) -> Option<(u64, u32)>;
 
-    /// What the partition says about its end, in its own words.
+    /// What the partition says about its end, in its own words; empty if it says
+    /// nothing.
     fn last_words(&mut self, text: &str);
 }
 

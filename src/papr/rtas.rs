@@ -169,7 +169,9 @@ fn act<H: Host>(function: Function, call: &mut Call<'_, H>) -> (i32, Next) {
         Function::SystemReboot => return (SUCCESS, Next::Reboot),
         Function::StopSelf => return (SUCCESS, Next::Stop),
         Function::OsTerm => {
-            let text = call.argument(0).map(|at| text(call.host, at));
+            // Linux up to 6.12 at least gives 0 where its text should be.
+            let at = call.argument(0).filter(|at| *at != 0);
+            let text = at.map(|at| text(call.host, at));
             call.host.last_words(text.as_deref().unwrap_or(""));
             return (SUCCESS, Next::Failed);
         }

@@ -10,8 +10,9 @@ pub const LINE: usize = 200;
 /// Most bytes that wait to be read.
 const INPUT: usize = 256;
 
-/// Lines kept for the report of a partition's end.
-pub const LAST_LINES: usize = 8;
+/// Lines kept for the report of a partition's end: Linux's reason for a panic, and
+/// the call trace behind it.
+pub const LAST_LINES: usize = 32;
 
 /// Where a terminal is in a control sequence (ECMA-48, 5.4), which is left out.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -99,9 +100,11 @@ impl Terminal {
         &self.line
     }
 
-    /// The last lines, oldest first.
+    /// The last lines, oldest first, and what is not yet one.
     pub fn last_lines(&self) -> impl Iterator<Item = &str> {
-        self.last.iter().map(|line| line.as_str())
+        let unfinished = Some(self.unfinished()).filter(|text| !text.is_empty());
+        let lines = self.last.iter().map(|line| line.as_str());
+        lines.chain(unfinished)
     }
 
     /// Types a byte; `false` if nobody reads what was typed before.

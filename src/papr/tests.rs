@@ -1,5 +1,5 @@
 use super::icp::Icp;
-use super::terminal::Terminal;
+use super::terminal::{LAST_LINES, Terminal};
 use super::*;
 
 /// A partition with 64 KiB of memory.
@@ -298,6 +298,13 @@ fn services_answer_what_is_asked() {
     assert_eq!(model.rtas(6, &[1], 1).0[0] as i32, -3);
     assert_eq!(model.rtas(3, &[0, 0], 1).1, Next::PowerOff);
     assert_eq!(model.rtas(4, &[], 1).1, Next::Reboot);
+    model.memory[..6].copy_from_slice(b"at 0\n\0");
+    model.memory[0x400..0x406].copy_from_slice(b"over\n\0");
+    assert_eq!(model.rtas(5, &[0x400], 1).1, Next::Failed);
+    assert_eq!(model.words, "over.");
+    // Address 0 is Linux's way to say nothing.
+    assert_eq!(model.rtas(5, &[0], 1).1, Next::Failed);
+    assert_eq!(model.words, "");
     assert_eq!(model.rtas(7, &[], 1).1, Next::Stop);
     model.memory[0x800..0x808].copy_from_slice(b"oops\x07!\0x");
     assert_eq!(model.rtas(5, &[0x800], 1).1, Next::Failed);
@@ -342,6 +349,15 @@ fn lines_are_kept_whole_and_clean() {
         [200, 200, 50]
     );
     assert_eq!(terminal.last_lines().count(), 7);
+    // A prompt is the last of the last lines.
+    terminal.print(b"# ", |_| {});
+    assert_eq!(terminal.last_lines().last(), Some("# "));
+    terminal.print(b"\n", |_| {});
+    for number in 0..LAST_LINES {
+        terminal.print(format!("{number}\n").as_bytes(), |_| {});
+    }
+    let last: Vec<_> = terminal.last_lines().collect();
+    assert_eq!((last.len(), last[0]), (LAST_LINES, "0"));
     let taken = (0..1000).filter(|_| terminal.type_byte(b'a')).count();
     assert_eq!(taken, 256);
 }

@@ -215,6 +215,8 @@ fn services(tree: &mut Writer, spec: &Spec<'_>) -> Result<(), TreeError> {
     for (token, name) in Service::ALL {
         tree.cells(name, &[*token]);
     }
+    // Without it Linux keeps a panic to itself.
+    tree.bytes("ibm,extended-os-term", &[]);
     Ok(())
 }
 
@@ -301,6 +303,7 @@ mod tests {
             let rtas = tree.find("/rtas").unwrap();
             assert_eq!(rtas.u32("linux,rtas-entry"), Some(0xfff_0000));
             assert_eq!(rtas.u32("power-off"), Some(3));
+            assert!(rtas.property("ibm,extended-os-term").is_some());
             let chosen = tree.find("/chosen").unwrap();
             assert_eq!(chosen.text("bootargs"), Some("console=hvc0"));
             assert_eq!(chosen.number("linux,initrd-end"), Some(0x100_1234));

@@ -291,10 +291,7 @@ fn next_to_end() -> Option<(Arc<Defined>, Then, Option<Arc<Partition>>)> {
 fn finish(defined: Arc<Defined>, then: Then, run: Option<Arc<Partition>>) {
     if let Some(run) = run {
         if then == Then::Crashed {
-            error!("partition {}: stopped; its last lines:", run.defined.name());
-            for line in run.terminal.lock().last_lines() {
-                println!("[{}] {line}", run.defined.name());
-            }
+            tell_end(&run);
         }
         // A worker that is on its way out may still hold it for a moment.
         while Arc::strong_count(&run) > 1 {
@@ -326,11 +323,29 @@ fn finish(defined: Arc<Defined>, then: Then, run: Option<Arc<Partition>>) {
                 Err(why) => error!("partition {} not started again: {why}", defined.name()),
             }
         }
-        Then::Crashed => {}
+        Then::Crashed if is_transient => {}
+        Then::Crashed => info!(
+            "partition {}: its memory is kept until it is restarted, stopped or destroyed",
+            defined.name()
+        ),
         Then::Stopped | Then::Absent => info!("partition {}: off", defined.name()),
     }
     if is_transient && defined.life().apply(Verb::Destroy).is_ok() {
         remove(defined);
+    }
+}
+
+/// The last lines of a partition that crashed: those of others no longer stand
+/// in between.
+fn tell_end(run: &Partition) {
+    let name = run.name();
+    let terminal = run.terminal.lock();
+    if terminal.last_lines().next().is_none() {
+        return error!("partition {name}: stopped; it has printed nothing");
+    }
+    error!("partition {name}: stopped; its last lines:");
+    for line in terminal.last_lines() {
+        println!("[{name}] {line}");
     }
 }
 

@@ -189,6 +189,10 @@ impl papr::Host for Caller<'_> {
     }
 
     fn last_words(&mut self, text: &str) {
-        error!("partition {}: {text}", self.partition.name());
+        let name = self.partition.name();
+        match text {
+            "" => error!("partition {name}: it gave up, without a reason"),
+            _ => error!("partition {name}: it gave up: {text}"),
+        }
     }
 }
