@@ -18,6 +18,7 @@ pub struct Area {
     pub(super) save_r11: u64,
     pub(super) save_r12: u64,
     pub(super) save_ctr: u64,
+    pub(super) save_cfar: u64,
     /// Where those instructions go on: `interrupt_entry` in the image.
     pub(super) handler: u64,
     /// Lowest address and top of the stacks: ordinary interrupts, machine
@@ -101,6 +102,7 @@ pub(super) const AREA_CR: usize = offset_of!(Area, save_cr);
 pub(super) const AREA_R11: usize = offset_of!(Area, save_r11);
 pub(super) const AREA_R12: usize = offset_of!(Area, save_r12);
 pub(super) const AREA_CTR: usize = offset_of!(Area, save_ctr);
+pub(super) const AREA_CFAR: usize = offset_of!(Area, save_cfar);
 pub(super) const AREA_HANDLER: usize = offset_of!(Area, handler);
 pub(super) const AREA_STACKS: usize = offset_of!(Area, stacks);
 pub(super) const AREA_TOC: usize = offset_of!(Area, toc);
@@ -126,6 +128,7 @@ pub(super) fn new(
         save_r11: 0,
         save_r12: 0,
         save_ctr: 0,
+        save_cfar: 0,
         handler: interrupt,
         stacks,
         toc: toc(),

@@ -6,8 +6,8 @@
 
 use super::vectors::nap_until_event;
 use super::{Area, msr, spr};
-use crate::mtspr;
 use crate::processor::Generation;
+use crate::{mfspr, mtspr};
 use core::arch::asm;
 use core::sync::atomic::Ordering;
 
@@ -98,10 +98,13 @@ fn wait_for_event() {
 /// `stop` with ESL=EC=0 and the lowest level: no state is lost, any exception
 /// that is pending goes on behind it (Power ISA 3.0B, book III, 3.3.2).
 fn stop() {
+    // A vCPU's may be in it.
+    let kept = mfspr!(spr::PSSCR);
     // SAFETY: PSSCR = 0 asks for exactly that.
     unsafe {
         mtspr!(spr::PSSCR, 0u64);
         asm!("ptesync", "stop", options(nostack));
+        mtspr!(spr::PSSCR, kept);
     }
 }
 

@@ -71,6 +71,12 @@ pub const HMEER: u32 = 337;
 pub const HEIR: u32 = 339;
 /// Partition table (POWER9 and later).
 pub const PTCR: u32 = 464;
+/// Run latch, to be read.
+pub const CTRL_READ: u32 = 136;
+/// Run latch, to be written.
+pub const CTRL_WRITE: u32 = 152;
+/// Where the processor came from: address of the last branch taken.
+pub const CFAR: u32 = 28;
 /// Processor stop status and control (POWER9 and later).
 pub const PSSCR: u32 = 855;
 /// Hardware implementation: `attn` and others.

@@ -45,10 +45,10 @@ vectors:
     mtspr   {HSPRG1}, 13
     mfspr   13, {HSPRG0}
     std     12, {R12}(13)
+    mfspr   12, {CFAR}              // before a branch changes it
+    std     12, {SAVE_CFAR}(13)
     li      12, vector
     b       vectors + 0x1e00
-    nop
-    nop
     nop
     .set    vector, vector + 0x20
     .endr
@@ -271,6 +271,8 @@ nap_resume:
     R12 = const AREA_R12,
     CR = const AREA_CR,
     CTR = const AREA_CTR,
+    CFAR = const spr::CFAR,
+    SAVE_CFAR = const AREA_CFAR,
     HANDLER = const AREA_HANDLER,
     STACKS = const AREA_STACKS,
     TOC = const AREA_TOC,

@@ -3,7 +3,7 @@
 
 use super::icp::Icp;
 use super::tce::{List, MOST_ENTRIES};
-use super::{Host, Next, Tables, code, rtas, xive};
+use super::{Host, Next, Tables, code, mode, rtas, xive};
 use crate::addr::GuestAddr;
 use crate::memory::radix::process_entry;
 
@@ -171,7 +171,7 @@ fn answer(token: Token, gpr: &mut [u64; 32], host: &mut impl Host) -> i64 {
         }
         Token::PutTermChar => put_terminal(gpr, host),
         Token::GetTermChar => get_terminal(gpr, host),
-        Token::SetMode => set_mode(gpr, host),
+        Token::SetMode => mode::set(gpr, host),
         Token::RegisterProcessTable => register_process_table(gpr, host),
         Token::RegisterVpa => register_vpa(gpr, host),
         Token::Random => match host.random() {
@@ -315,51 +315,6 @@ fn get_terminal(gpr: &mut [u64; 32], host: &mut impl Host) -> i64 {
     gpr[5] = number(first);
     gpr[6] = number(second);
     code::SUCCESS
-}
-
-/// r4: what; r5: of which resource; r6 and r7: values.
-#[inline(never)]
-fn set_mode(gpr: &[u64; 32], host: &mut impl Host) -> i64 {
-    let (flags, resource) = (gpr[4], gpr[5]);
-    match resource {
-        // Interrupts with translation on.
-        3 => {
-            if gpr[6] != 0 {
-                return code::P3;
-            }
-            if gpr[7] != 0 {
-                return code::P4;
-            }
-            let on = match flags {
-                0 => false,
-                3 => true,
-                _ => return code::UNSUPPORTED_FLAG,
-            };
-            if host.set_relocation(on) {
-                code::SUCCESS
-            } else {
-                code::P2
-            }
-        }
-        // Endianness of interrupts.
-        4 => {
-            if gpr[6] != 0 {
-                return code::P3;
-            }
-            if gpr[7] != 0 {
-                return code::P4;
-            }
-            match flags {
-                0 | 1 => {
-                    host.set_little_endian(flags == 1);
-                    code::SUCCESS
-                }
-                _ => code::UNSUPPORTED_FLAG,
-            }
-        }
-        // Breakpoints are not given yet.
-        _ => code::P2,
-    }
 }
 
 /// Flags of H_REGISTER_PROC_TBL: change, register (else take back), radix.

@@ -13,6 +13,7 @@ pub mod elf;
 pub mod group;
 pub mod icp;
 pub mod liobn;
+mod mode;
 pub mod rtas;
 pub mod tce;
 pub mod terminal;
@@ -22,6 +23,7 @@ mod writer;
 pub mod xive;
 
 pub use dispatch::{Token, call, quick};
+pub use mode::Breakpoint;
 
 use crate::addr::GuestAddr;
 use crate::pci::ConfigAccess;
@@ -82,6 +84,10 @@ pub trait Host: Tables {
     /// How interrupts come: with translation on; `false` if this processor must
     /// not (see `docs/decisions.md`).
     fn set_relocation(&mut self, on: bool) -> bool;
+
+    /// Sets a breakpoint of the vCPU that calls; `false` if this processor has none
+    /// that a partition may have.
+    fn set_breakpoint(&mut self, breakpoint: Breakpoint) -> bool;
 
     /// A random number from the processor, if it has one now.
     fn random(&mut self) -> Option<u64>;

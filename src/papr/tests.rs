@@ -10,6 +10,8 @@ struct Model {
     entry: Option<u64>,
     little: bool,
     relocates: bool,
+    breakpoints: Vec<Breakpoint>,
+    breaks: bool,
     icps: [Icp; 2],
     stopped: [bool; 2],
     prodded: [bool; 2],
@@ -26,6 +28,8 @@ impl Model {
             entry: None,
             little: false,
             relocates: true,
+            breakpoints: Vec::new(),
+            breaks: true,
             icps: [Icp::default(); 2],
             stopped: [false, true],
             prodded: [false; 2],
@@ -121,6 +125,10 @@ impl Host for Model {
     fn set_relocation(&mut self, _: bool) -> bool {
         self.relocates
     }
+    fn set_breakpoint(&mut self, breakpoint: Breakpoint) -> bool {
+        self.breakpoints.push(breakpoint);
+        self.breaks
+    }
     fn random(&mut self) -> Option<u64> {
         Some(4)
     }
@@ -208,6 +216,35 @@ fn modes_are_set_or_refused_with_the_parameter_that_is_wrong() {
     model.relocates = false;
     assert_eq!(model.call(&[mode, 3, 3, 0, 0]).0, code::P2);
     assert_eq!(model.call(&[mode, 0, 9, 0, 0]).0, code::P2);
+}
+
+#[test]
+fn breakpoints_are_the_partitions_own() {
+    let mut model = Model::new();
+    let mut set = |resource, first, second| {
+        let answer = model.call(&[Token::SetMode as u64, 0, resource, first, second]);
+        (answer.0, model.breakpoints.pop())
+    };
+    let instruction = Some(Breakpoint::Instruction(0x1006));
+    assert_eq!(set(1, 0x1006, 0), (code::SUCCESS, instruction));
+    assert_eq!(set(1, 0x1007, 0), (code::P3, None));
+    assert_eq!(set(1, 0x1006, 1), (code::P4, None));
+    let data = |number| {
+        Some(Breakpoint::Data {
+            number,
+            address: 0x2000,
+            what: 0x5b,
+        })
+    };
+    assert_eq!(set(2, 0x2000, 0x5b), (code::SUCCESS, data(0)));
+    assert_eq!(set(5, 0x2000, 0x5b), (code::SUCCESS, data(1)));
+    assert_eq!(set(2, 0x2000, 0x5f), (code::P4, None));
+    assert_eq!(set(5, 0x2000, 4), (code::P4, None));
+    let flags = [Token::SetMode as u64, 1, 2, 0, 0];
+    assert_eq!(model.call(&flags).0, code::UNSUPPORTED_FLAG);
+    model.breaks = false;
+    let absent = [Token::SetMode as u64, 0, 2, 0, 0];
+    assert_eq!(model.call(&absent).0, code::P2);
 }
 
 #[test]

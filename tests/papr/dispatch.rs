@@ -7,7 +7,7 @@ use pinion::papr::config::View;
 use pinion::papr::ddw::WindowCalls;
 use pinion::papr::icp::Icp;
 use pinion::papr::tce::{List, TceCalls};
-use pinion::papr::{Host, Next, Tables, call, quick};
+use pinion::papr::{Breakpoint, Host, Next, Tables, call, quick};
 use pinion::pci::ConfigAccess;
 use pinion::sim::{Machine, PhbKind};
 
@@ -80,6 +80,9 @@ impl Host for Model {
         unreachable!()
     }
     fn set_relocation(&mut self, _: bool) -> bool {
+        unreachable!()
+    }
+    fn set_breakpoint(&mut self, _: Breakpoint) -> bool {
         unreachable!()
     }
     fn random(&mut self) -> Option<u64> {

@@ -215,13 +215,14 @@ fn prepare(defined: &Arc<Defined>) -> Result<Arc<Partition>, PartitionError> {
         groups,
         slots,
         lpcr: AtomicU64::new(lpcr),
+        hash_key: cpu::random().unwrap_or_else(cpu::timebase),
         xive,
         terminal: Mutex::new(Terminal::default()),
     });
     if let Some(first) = partition.slots.first() {
         // SAFETY: the vCPU is stopped, and nobody else knows it yet.
         let vcpu = unsafe { &mut *first.vcpu.get() };
-        vcpu.context = partition.context();
+        partition.adopt(vcpu);
         vcpu.gpr[3] = loaded.tree.get();
         first.set_activity(Activity::Runs);
     }

@@ -4,7 +4,7 @@ use super::{Activity, Partition, Slot, console, kick};
 use crate::addr::GuestAddr;
 use crate::boot::clock;
 use crate::boot::pci::platform::Platform;
-use crate::cpu::guest::{Vcpu, lpcr};
+use crate::cpu::guest::{Breakpoints, Vcpu, lpcr};
 use crate::cpu::{self, msr};
 use crate::error;
 use crate::papr::config::View;
@@ -12,7 +12,7 @@ use crate::papr::ddw::WindowCalls;
 use crate::papr::icp::Icp;
 use crate::papr::tce::{List, TceCalls};
 use crate::papr::xive::{Machine, Xive};
-use crate::papr::{self, Tables};
+use crate::papr::{self, Breakpoint, Tables};
 use crate::pci::ConfigAccess;
 use crate::processor::Generation;
 use core::sync::atomic::Ordering;
@@ -23,6 +23,8 @@ pub(super) struct Caller<'a> {
     pub(super) this: usize,
     /// LPCR of the vCPU that calls.
     pub(super) lpcr: &'a mut u64,
+    /// Its breakpoints.
+    pub(super) breakpoints: &'a mut Breakpoints,
 }
 
 impl Caller<'_> {
@@ -116,6 +118,20 @@ impl papr::Host for Caller<'_> {
         true
     }
 
+    fn set_breakpoint(&mut self, breakpoint: Breakpoint) -> bool {
+        match breakpoint {
+            Breakpoint::Instruction(ciabr) => {
+                self.breakpoints.set_instruction(ciabr);
+                true
+            }
+            Breakpoint::Data {
+                number,
+                address,
+                what,
+            } => self.breakpoints.set_data(number, address, what),
+        }
+    }
+
     fn random(&mut self) -> Option<u64> {
         cpu::random()
     }
@@ -175,7 +191,7 @@ impl papr::Host for Caller<'_> {
         unsafe {
             let vcpu = slot.vcpu.get();
             vcpu.write(Vcpu::new(self.partition.lpid, lpcr, at.get()));
-            (*vcpu).context = self.partition.context();
+            self.partition.adopt(&mut *vcpu);
             (*vcpu).gpr[3] = r3;
             (*vcpu).msr = msr::SF | msr::ME;
         }

@@ -191,6 +191,8 @@ struct Partition {
     slots: Box<[Slot]>,
     /// LPCR of vCPUs that are started.
     lpcr: AtomicU64,
+    /// Key of its kernel's hashes (POWER10 and later).
+    hash_key: u64,
     /// How its interrupts come, unless by calls (XICS).
     xive: Option<Exploited>,
     terminal: Mutex<Terminal>,
@@ -236,9 +238,10 @@ impl Partition {
         self.defined.life().state()
     }
 
-    /// What its vCPUs have as their context.
-    fn context(&self) -> u64 {
-        core::ptr::from_ref(self).expose_provenance() as u64
+    /// Gives a new vCPU what all vCPUs of this run have.
+    fn adopt(&self, vcpu: &mut Vcpu) {
+        vcpu.context = core::ptr::from_ref(self).expose_provenance() as u64;
+        vcpu.set_hash_key(self.hash_key);
     }
 
     /// Ends it by its own doing, unless it is ended already; wakes its threads.

@@ -4,7 +4,7 @@ use super::host::Caller;
 use super::partitions;
 use super::{Activity, Partition, Slot, TABLE};
 use crate::boot::{events, runtime};
-use crate::cpu::guest::{self, Exit, Vcpu};
+use crate::cpu::guest::{self, Exit, Raised, Vcpu};
 use crate::cpu::{self, Area, msr};
 use crate::error;
 use crate::papr::{self, Next};
@@ -153,10 +153,10 @@ fn dispatch(partition: &Partition, index: usize, slot: &Slot, ticks: u64) {
 
 fn run(partition: &Partition, index: usize, slot: &Slot, ticks: u64) {
     let end = cpu::timebase() + ticks;
-    let next = |vcpu: &mut Vcpu, exit: Option<Exit>| {
-        if exit.is_some_and(|exit| handle(partition, index, slot, vcpu, exit))
+    let next = |vcpu: &mut Vcpu, raised: Option<Raised>| {
+        // What the vCPU does changes by its own calls only, which end its turn.
+        if raised.is_some_and(|raised| handle(partition, index, slot, vcpu, raised))
             || partition.state() != State::Running
-            || slot.activity() != Activity::Runs
         {
             return 0;
         }
@@ -164,17 +164,8 @@ fn run(partition: &Partition, index: usize, slot: &Slot, ticks: u64) {
         if left <= 0 {
             return 0;
         }
-        vcpu.lpcr &= !MEDIATED;
-        if slot.icp.lock().is_pending() {
-            if vcpu.takes_external() {
-                vcpu.interrupt(0x500, 0);
-            } else {
-                vcpu.lpcr |= MEDIATED;
-                // QEMU has no MER, but keeps a doorbell until EE=1.
-                if runtime::machine().is_some_and(|machine| machine.is_emulated) {
-                    cpu::threads::ring_doorbell(slot.thread);
-                }
-            }
+        if partition.xive.is_none() {
+            mediate(slot, vcpu);
         }
         left.unsigned_abs()
     };
@@ -184,14 +175,35 @@ fn run(partition: &Partition, index: usize, slot: &Slot, ticks: u64) {
     unsafe { guest::run(slot.vcpu.get(), next) }
 }
 
+/// Lets an interrupt of a partition without a XIVE come, or exit as soon as it can.
+fn mediate(slot: &Slot, vcpu: &mut Vcpu) {
+    vcpu.lpcr &= !MEDIATED;
+    if !slot.icp.lock().is_pending() {
+        return;
+    }
+    if vcpu.takes_external() {
+        return vcpu.interrupt(0x500, 0);
+    }
+    vcpu.lpcr |= MEDIATED;
+    // QEMU has no MER, but keeps a doorbell until EE=1.
+    if runtime::machine().is_some_and(|machine| machine.is_emulated) {
+        cpu::threads::ring_doorbell(slot.thread);
+    }
+}
+
 /// Deals with an exit; `true` if the thread has something else to do first.
 #[inline]
-fn handle(partition: &Partition, index: usize, slot: &Slot, vcpu: &mut Vcpu, exit: Exit) -> bool {
-    match exit {
-        Exit::Call if vcpu.msr & msr::PR == 0 => call(partition, index, slot, vcpu),
-        Exit::Timer => true,
-        exit => handle_other(partition, slot, vcpu, exit),
+fn handle(
+    partition: &Partition,
+    index: usize,
+    slot: &Slot,
+    vcpu: &mut Vcpu,
+    raised: Raised,
+) -> bool {
+    if raised == Raised::CALL && vcpu.msr & msr::PR == 0 {
+        return call(partition, index, slot, vcpu);
     }
+    handle_other(partition, slot, vcpu, raised.exit())
 }
 
 /// Apart from those that come often, so that these save few registers.
@@ -212,10 +224,8 @@ fn handle_other(partition: &Partition, slot: &Slot, vcpu: &mut Vcpu, exit: Exit)
         Exit::Data {
             status, effective, ..
         } => {
-            vcpu.dar = effective;
             // No translation, and whether it was a store.
-            vcpu.dsisr = 0x4000_0000 | status & 0x0200_0000;
-            vcpu.interrupt(0x300, 0);
+            vcpu.data_fault(effective, 0x4000_0000 | status & 0x0200_0000);
         }
         Exit::Instruction { .. } => vcpu.interrupt(0x400, 0x4000_0000),
         Exit::Emulation { .. } | Exit::Facility(_) => vcpu.interrupt(0x700, ILLEGAL),
@@ -237,6 +247,7 @@ fn call(partition: &Partition, index: usize, slot: &Slot, vcpu: &mut Vcpu) -> bo
         partition,
         this: index,
         lpcr: &mut vcpu.lpcr,
+        breakpoints: &mut vcpu.breakpoints,
     };
     match papr::call(&mut vcpu.gpr, &mut caller) {
         Next::Resume => false,

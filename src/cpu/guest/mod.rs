@@ -14,13 +14,14 @@
 mod state;
 mod switch;
 
-pub use state::{Debug, Vcpu, Vectors};
+pub use state::{Breakpoints, Vcpu, Vectors};
 
 use super::{Area, msr, spr};
 use crate::processor::Generation;
 use crate::{mfspr, mtspr};
 use core::arch::asm;
 use core::ffi::c_void;
+use core::num::NonZeroU64;
 use core::ptr;
 use core::sync::atomic::Ordering;
 
@@ -174,7 +175,11 @@ pub fn forget_translations(lpid: u64) {
 /// While this lives, the thread has Pinion's LPIDR, LPCR and PIDR, as behind a
 /// full exit: its timers are the partition's still, but nothing comes in between.
 #[must_use]
-pub struct AsHost(Option<[u64; 3]>);
+pub struct AsHost(Option<Kept>);
+
+/// LPIDR, LPCR and PIDR; SRR0 and SRR1, which firmware uses and the partition sees
+/// behind its call.
+type Kept = ([u64; 3], [u64; 2]);
 
 /// Makes the thread Pinion's in the middle of a call by the fast path: before
 /// firmware is entered there. Nothing to do anywhere else.
@@ -191,17 +196,19 @@ pub fn as_host() -> AsHost {
         set_identity([0, super::control(Generation::of_pvr(super::pvr())), 0]);
         asm!("mtmsrd {}, 1", in(reg) msr::RI, options(nostack));
     }
-    AsHost(Some(kept))
+    AsHost(Some((kept, [mfspr!(spr::SRR0), mfspr!(spr::SRR1)])))
 }
 
 impl Drop for AsHost {
     #[inline]
     fn drop(&mut self) {
-        if let Some(kept) = self.0 {
+        if let Some((identity, [srr0, srr1])) = self.0 {
             // SAFETY: what the thread had.
             unsafe {
                 asm!("mtmsrd {}, 1", in(reg) 0u64, options(nostack));
-                set_identity(kept);
+                mtspr!(spr::SRR0, srr0);
+                mtspr!(spr::SRR1, srr1);
+                set_identity(identity);
             }
         }
     }
@@ -223,94 +230,92 @@ unsafe fn set_identity([lpid, lpcr, pid]: [u64; 3]) {
     }
 }
 
+/// An interrupt that led out of a partition. What it says is in the thread's
+/// registers, and is asked only where it matters: calls come most often.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Raised(NonZeroU64);
+
+impl Raised {
+    /// A hypervisor call.
+    pub const CALL: Self = Self(NonZeroU64::new(0xc00).unwrap());
+
+    /// Why the vCPU does not run any more.
+    #[inline(never)]
+    pub fn exit(self) -> Exit {
+        match self.0.get() {
+            0xc00 => Exit::Call,
+            0x980 => Exit::Timer,
+            0x500 | 0xea0 => Exit::External,
+            0xe80 => Exit::Doorbell,
+            0xe60 => Exit::Maintenance,
+            // Bits 12 to 51 of the address are in ASDR, the rest in HDAR.
+            0xe00 => {
+                let effective = mfspr!(spr::HDAR);
+                Exit::Data {
+                    address: mfspr!(spr::ASDR) & PAGES | effective & !PAGES,
+                    status: mfspr!(spr::HDSISR),
+                    effective,
+                }
+            }
+            0xe20 => Exit::Instruction {
+                address: mfspr!(spr::ASDR) & PAGES,
+            },
+            0xe40 => Exit::Emulation {
+                instruction: mfspr!(spr::HEIR) as u32,
+            },
+            0xf80 => Exit::Facility((mfspr!(spr::HFSCR) >> 56) as u8),
+            0x200 => Exit::MachineCheck,
+            0x100 => Exit::SystemReset,
+            other => Exit::Other(other),
+        }
+    }
+}
+
+/// The page of an address, below the 2^52 that a tree has.
+const PAGES: u64 = 0x000f_ffff_ffff_f000;
+
 /// What comes next for a vCPU: ticks of the timebase until [`Exit::Timer`], or 0 to
 /// end its run. Asked with `None` before the first entry.
-pub trait Next: FnMut(&mut Vcpu, Option<Exit>) -> u64 {}
+pub trait Next: FnMut(&mut Vcpu, Option<Raised>) -> u64 {}
 
-impl<F: FnMut(&mut Vcpu, Option<Exit>) -> u64> Next for F {}
+impl<F: FnMut(&mut Vcpu, Option<Raised>) -> u64> Next for F {}
 
 /// Runs a vCPU on this thread until `next` says that it is enough. While `next`
-/// is asked, the vCPU's `gpr[14..]` are not those that it has.
+/// is asked, the vCPU is loaded, and its `gpr[14..]` are not those that it has.
 ///
 /// # Safety
 /// The thread is prepared. The vCPU's partition has its entry in the partition
 /// table, leading to a tree over memory that is the partition's; the vCPU runs
 /// nowhere else, nobody else refers to it, and it stays where it is until
-/// [`unload`] on this thread.
+/// [`unload`] on this thread, which `next` does not do.
 pub unsafe fn run<F: Next>(vcpu: *mut Vcpu, mut next: F) {
-    // SAFETY: the caller answers for the vCPU.
-    let ticks = unsafe { ask(vcpu, None, &mut next) };
+    let area = super::area();
+    if area.loaded.load(Ordering::Relaxed) != vcpu as u64 {
+        // SAFETY: handed on to the caller.
+        unsafe { load(area, vcpu) };
+    }
+    // SAFETY: nobody else refers to it.
+    let ticks = next(unsafe { &mut *vcpu }, None);
     if ticks == 0 {
         return;
     }
     let context = (&raw mut next).cast();
     // SAFETY: as the contract of `guest_enter` asks for; `step` gets the `next`
     // that it is made for.
-    unsafe { switch::guest_enter(vcpu, super::area(), ticks, step::<F>, context) }
+    unsafe {
+        (*vcpu).load_counts();
+        switch::guest_enter(vcpu, area, ticks, step::<F>, context);
+        (*vcpu).store_counts();
+    }
 }
 
 /// What [`switch::guest_enter`] asks at each exit.
 extern "C" fn step<F: Next>(vcpu: *mut Vcpu, vector: u64, next: *mut c_void) -> u64 {
-    // SAFETY: what `run` handed to `guest_enter`, which runs it still.
-    unsafe { ask(vcpu, Some(exit_of(vector)), &mut *next.cast::<F>()) }
+    // SAFETY: what `run` handed to `guest_enter`, which runs it still: nobody else
+    // refers to either.
+    let (vcpu, next) = unsafe { (&mut *vcpu, &mut *next.cast::<F>()) };
+    next(vcpu, NonZeroU64::new(vector).map(Raised))
 }
-
-/// Asks what comes next, and loads the vCPU if it is to go on.
-///
-/// # Safety
-/// As [`run`].
-#[inline]
-unsafe fn ask<F: Next>(vcpu: *mut Vcpu, exit: Option<Exit>, next: &mut F) -> u64 {
-    // SAFETY: handed on to the caller: nobody else refers to it.
-    let ticks = next(unsafe { &mut *vcpu }, exit);
-    let area = super::area();
-    if ticks != 0 && area.loaded.load(Ordering::Relaxed) != vcpu as u64 {
-        // SAFETY: handed on to the caller.
-        unsafe { load(area, vcpu) };
-    }
-    ticks
-}
-
-/// Why a vCPU does not run any more, behind an interrupt. Calls come most often.
-#[inline]
-fn exit_of(vector: u64) -> Exit {
-    match vector {
-        0xc00 => Exit::Call,
-        vector => exit_of_other(vector),
-    }
-}
-
-#[inline(never)]
-fn exit_of_other(vector: u64) -> Exit {
-    match vector {
-        0x980 => Exit::Timer,
-        0x500 | 0xea0 => Exit::External,
-        0xe80 => Exit::Doorbell,
-        0xe60 => Exit::Maintenance,
-        // Bits 12 to 51 of the address are in ASDR, the rest in HDAR.
-        0xe00 => {
-            let effective = mfspr!(spr::HDAR);
-            Exit::Data {
-                address: mfspr!(spr::ASDR) & PAGES | effective & !PAGES,
-                status: mfspr!(spr::HDSISR),
-                effective,
-            }
-        }
-        0xe20 => Exit::Instruction {
-            address: mfspr!(spr::ASDR) & PAGES,
-        },
-        0xe40 => Exit::Emulation {
-            instruction: mfspr!(spr::HEIR) as u32,
-        },
-        0xf80 => Exit::Facility((mfspr!(spr::HFSCR) >> 56) as u8),
-        0x200 => Exit::MachineCheck,
-        0x100 => Exit::SystemReset,
-        other => Exit::Other(other),
-    }
-}
-
-/// The page of an address, below the 2^52 that a tree has.
-const PAGES: u64 = 0x000f_ffff_ffff_f000;
 
 /// Makes the thread a vCPU's.
 ///
@@ -341,9 +346,13 @@ pub fn unload() {
         // A radix partition may have filled segment entries all the same.
         asm!("slbmte {0}, {0}", "slbmte {0}, {1}", "slbmte {0}, {2}", "slbmte {0}, {3}",
             in(reg) 0u64, in(reg) 1u64, in(reg) 2u64, in(reg) 3u64, options(nostack));
-        // No breakpoint of a partition's stays.
+        // What it copied and has not pasted (cpabort), and the branches that it
+        // took (clrbhrb): words, as the assembler does not know them.
+        asm!(".long 0x7c00068c", ".long 0x7c00035c", options(nostack));
+        // No breakpoint of a partition's stays, and no level of power saving.
         mtspr!(spr::CIABR, 0u64);
         mtspr!(spr::DAWRX0, 0u64);
+        mtspr!(spr::PSSCR, 0u64);
     }
 }
 

@@ -50,12 +50,17 @@ lazily_switched! {
     Lazy:
     sprg0 = 272, sprg1 = 273, sprg2 = 274, sprg3 = 275,
     dscr = 17, tar = 815, fscr = 153, pspb = 159, vrsave = 256,
-    amr = 29, iamr = 61, uamor = 157,
+    amr = 29, iamr = 61, uamor = 157, dar = 19, dsisr = 18,
     ebbhr = 804, ebbrr = 805, bescr = 806,
-    purr = 309, spurr = 308, vtb = 849, ic = 848,
     mmcr1 = 798, mmcr2 = 785, mmcra = 786,
     pmc1 = 787, pmc2 = 788, pmc3 = 789, pmc4 = 790, pmc5 = 791, pmc6 = 792,
     siar = 796, sdar = 797, sier = 784,
+}
+
+lazily_switched! {
+    /// What counts while a vCPU runs, and not while it waits for its turn.
+    Counts:
+    purr = 309, spurr = 308, vtb = 849, ic = 848,
 }
 
 lazily_switched! {
@@ -71,15 +76,62 @@ lazily_switched! {
     hashkeyr = 468, hashpkeyr = 469, dexcr = 828,
 }
 
-/// Registers that a partition sets by H_SET_MODE only.
-#[derive(Clone, Copy, Default)]
+/// Breakpoints, which a partition sets by H_SET_MODE only; none of them is the
+/// hypervisor's.
+#[derive(Default)]
 #[repr(C)]
-pub struct Debug {
+pub struct Breakpoints {
     /// Instruction breakpoint.
-    pub ciabr: u64,
+    ciabr: u64,
     /// Data watchpoints and what they watch.
-    pub dawr: [[u64; 2]; 2],
+    dawr: [[u64; 2]; 2],
 }
+
+impl Breakpoints {
+    /// Sets the instruction breakpoint (CIABR) of the vCPU that is loaded on this
+    /// thread.
+    pub fn set_instruction(&mut self, ciabr: u64) {
+        self.ciabr = ciabr;
+        self.load(Generation::of_pvr(pvr()));
+    }
+
+    /// Sets data watchpoint 0 or 1 (DAWR and DAWRX) of the vCPU that is loaded on
+    /// this thread; `false`: there is none.
+    pub fn set_data(&mut self, number: usize, address: u64, what: u64) -> bool {
+        // A match of POWER9's on memory that is cache-inhibited stops the machine
+        // (Linux uses none there either).
+        let generation = Generation::of_pvr(pvr());
+        let is_safe = generation.is_none_or(|it| it > Generation::Power9);
+        match self.dawr.get_mut(number).filter(|_| is_safe) {
+            Some(watchpoint) => *watchpoint = [address, what],
+            None => return false,
+        }
+        self.load(generation);
+        true
+    }
+
+    fn load(&self, generation: Option<Generation>) {
+        let [first, second] = self.dawr;
+        // SAFETY: what H_SET_MODE let in: nothing that watches the hypervisor.
+        unsafe {
+            mtspr!(spr::CIABR, self.ciabr);
+            mtspr!(spr::DAWR0, first[0]);
+            mtspr!(spr::DAWRX0, first[1]);
+            // Unknown ones are treated as the newest.
+            if generation.is_none_or(|it| it > Generation::Power9) {
+                mtspr!(spr::DAWR1, second[0]);
+                mtspr!(spr::DAWRX1, second[1]);
+            }
+        }
+    }
+}
+
+/// Run latch: the vCPU does something.
+const RUN: u64 = 1;
+
+/// What of PSSCR is a partition's (Power ISA 3.0B, book III, 3.3.1): SD, ESL, EC,
+/// TR, MTL, RL. PSLL, the deepest level that it may ask for, stays 0.
+const PSSCR_GUEST: u64 = 0x70_03ff;
 
 /// A vCPU. The assembly of `switch` knows the layout.
 #[repr(C, align(128))]
@@ -100,16 +152,14 @@ pub struct Vcpu {
     pub ctr: u64,
     /// SRR0 and SRR1.
     pub srr: [u64; 2],
-    /// Address of the last data fault of its own.
-    pub dar: u64,
-    /// Status of it.
-    pub dsisr: u64,
     /// Process identity.
     pub pid: u64,
     /// Priority.
     pub ppr: u64,
     /// Performance monitor control 0; Pinion freezes the counters.
     pub mmcr0: u64,
+    /// Where it came from, for its debugger; 0 behind a call.
+    pub cfar: u64,
     /// Timebase at which its decrementer becomes negative.
     pub decrementer_at: u64,
     /// Its partition.
@@ -118,11 +168,16 @@ pub struct Vcpu {
     pub lpcr: u64,
     /// For whoever answers its calls by the fast path; not used here.
     pub context: u64,
-    /// Breakpoint and watchpoints.
-    pub debug: Debug,
-    pub(super) lazy: Lazy,
-    pub(super) lazy9: Lazy9,
-    pub(super) lazy10: Lazy10,
+    /// Breakpoints of its own.
+    pub breakpoints: Breakpoints,
+    /// Run latch.
+    ctrl: u64,
+    /// What it may set of power saving.
+    psscr: u64,
+    lazy: Lazy,
+    counts: Counts,
+    lazy9: Lazy9,
+    lazy10: Lazy10,
     /// Floating-point and vector registers, while it is not loaded.
     pub vectors: Vectors,
 }
@@ -143,17 +198,19 @@ impl Vcpu {
             lr: 0,
             ctr: 0,
             srr: [0; 2],
-            dar: 0,
-            dsisr: 0,
             pid: 0,
             ppr: PPR_MEDIUM,
             mmcr0: spr::MMCR0_FREEZE,
+            cfar: 0,
             decrementer_at: super::super::timebase() + (1 << 40),
             lpid,
             lpcr,
             context: 0,
-            debug: Debug::default(),
+            breakpoints: Breakpoints::default(),
+            ctrl: RUN,
+            psscr: 0,
             lazy: Lazy::default(),
+            counts: Counts::default(),
             lazy9: Lazy9::default(),
             lazy10: Lazy10::default(),
             vectors: Vectors {
@@ -168,6 +225,8 @@ impl Vcpu {
     /// Takes the lazily switched registers out of the thread.
     pub(super) fn store_lazy(&mut self) {
         self.lazy.store();
+        self.ctrl = mfspr!(spr::CTRL_READ);
+        self.psscr = mfspr!(spr::PSSCR) & PSSCR_GUEST;
         match Generation::of_pvr(pvr()) {
             Some(Generation::Power8) => {}
             Some(Generation::Power9) => self.lazy9.store(),
@@ -186,17 +245,41 @@ impl Vcpu {
             Some(Generation::Power9) => self.lazy9.load(),
             _ => self.lazy10.load(),
         }
-        // SAFETY: what H_SET_MODE let in: nothing that watches the hypervisor.
+        self.breakpoints.load(generation);
+        // SAFETY: the run latch is a hint; PSSCR governs a `stop` only, and
+        // Pinion sets it before its own.
         unsafe {
-            mtspr!(spr::CIABR, self.debug.ciabr);
-            mtspr!(spr::DAWR0, self.debug.dawr[0][0]);
-            mtspr!(spr::DAWRX0, self.debug.dawr[0][1]);
-            if generation != Some(Generation::Power9) {
-                mtspr!(spr::DAWR1, self.debug.dawr[1][0]);
-                mtspr!(spr::DAWRX1, self.debug.dawr[1][1]);
-            }
+            mtspr!(spr::CTRL_WRITE, self.ctrl);
+            mtspr!(spr::PSSCR, self.psscr);
             super::switch::guest_load_vectors(&raw const self.vectors);
         }
+    }
+
+    /// Lets what counts its time go on.
+    pub(super) fn load_counts(&self) {
+        self.counts.load();
+    }
+
+    /// Stops what counts its time.
+    pub(super) fn store_counts(&mut self) {
+        self.counts.store();
+    }
+
+    /// Its key for hashes of privileged code, which it cannot set itself (POWER10
+    /// and later).
+    pub fn set_hash_key(&mut self, key: u64) {
+        self.lazy10.hashpkeyr = key;
+    }
+
+    /// Lets a data storage interrupt come: its address and status. The vCPU is
+    /// loaded on this thread.
+    pub fn data_fault(&mut self, address: u64, status: u64) {
+        // SAFETY: Pinion does not use them; they are loaded.
+        unsafe {
+            mtspr!(spr::DAR, address);
+            mtspr!(spr::DSISR, status);
+        }
+        self.interrupt(0x300, 0);
     }
 
     /// Lets the interrupt `vector` come, as the processor would do it; `flags`

@@ -8,8 +8,8 @@
 //! 2. MSR is Pinion's, EE=0. A machine check or a system reset between the
 //!    first instruction and `hrfid` finds RI=0.
 //! 3. At each exit that is more than a quick call, `step(vcpu, vector, context)`
-//!    is asked what comes next, with LPIDR, PIDR, LPCR, HDEC, DEC and MMCR0 as
-//!    Pinion has them, and the registers of the vCPU in its [`Vcpu`], but for r14
+//!    is asked what comes next, with LPIDR, PIDR, LPCR, DEC and MMCR0 as Pinion
+//!    has them (HDEC runs on, but interrupts nobody: its LPCR has HDICE=0), and the registers of the vCPU in its [`Vcpu`], but for r14
 //!    to r31: the ABI keeps these over the call, so they stay where they are.
 //! 4. `step` answers with the ticks until the hypervisor decrementer fires, and
 //!    the vCPU goes on; or with 0, and `guest_enter` returns, with r14 to r31 in
@@ -26,8 +26,8 @@
 //!    kill, and firmware only behind [`super::as_host`]. The ABI keeps r14 to r31,
 //!    and nothing in the image uses r13.
 //!    It answers 0 to go back at once, else a full exit follows.
-//! 4. Back from a call, r0, r11, r12, CTR and XER are zero: nothing of Pinion's
-//!    is left in a register.
+//! 4. Back from a call, r0, r11, r12, CTR, XER and CFAR are zero: nothing of
+//!    Pinion's is left in a register.
 //!
 //! Order of LPIDR, LPCR, PIDR: behind a sync and an isync, so that no access of
 //! the one side is done with the other's translation (Power ISA 3.0B, book III,
@@ -58,9 +58,9 @@ unsafe extern "C" {
     pub(super) fn guest_load_vectors(from: *const Vectors);
 }
 
-/// Bytes of `guest_enter`'s frame: the ABI's 32, r14 to r31, r13, LPCR, step and
-/// context.
-const FRAME: usize = 208;
+/// Bytes of `guest_enter`'s frame: the ABI's 32, r14 to r31, r13, LPCR, step,
+/// context, and the largest time of a decrementer.
+const FRAME: usize = 224;
 
 global_asm!(
     r#"
@@ -81,6 +81,9 @@ guest_enter:
     std     0, 184(1)
     std     6, 192(1)
     std     7, 200(1)
+    li      0, -1
+    srdi    0, 0, 9                 // as far away as it goes: 2^55 - 1
+    std     0, 208(1)
     std     1, {GUEST_STACK}(4)
     std     3, {GUEST}(4)
     .irp n, 14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
@@ -111,10 +114,6 @@ guest_go_on:                        // r3 = vCPU, r4 = area, r5 = ticks
     ld      7, {V_DEC_AT}(3)
     subf    7, 6, 7
     mtspr   {DEC}, 7
-    ld      6, {V_DAR}(3)
-    ld      7, {V_DSISR}(3)
-    mtspr   {DAR}, 6
-    mtspr   {DSISR}, 7
     ld      6, {V_SRR}(3)
     ld      7, {V_SRR}+8(3)
     mtspr   {SRR0}, 6
@@ -129,8 +128,10 @@ guest_go_on:                        // r3 = vCPU, r4 = area, r5 = ticks
     mtcr    7
     ld      6, {V_MMCR0}(3)
     ld      7, {V_PPR}(3)
+    ld      8, {V_CFAR}(3)
     mtspr   {MMCR0}, 6
     mtspr   {PPR}, 7
+    mtspr   {CFAR}, 8               // no branch from here on
     .irp n, 0,1,2,4,5,6,7,8,9,10,11,12,13
     ld      \n, {V_GPR}+\n*8(3)
     .endr
@@ -179,19 +180,20 @@ guest_exit:
     ld      6, {V_LR}(11)
     ld      7, {V_CR}(11)
     std     3, {HANDLER}(12)
-    mtspr   {SRR0}, 4
-    mtspr   {SRR1}, 5
+    mtspr   {HSRR0}, 4
+    mtspr   {HSRR1}, 5
     mtlr    6
     li      0, 0
     mtcr    7
     mtctr   0
     mtxer   0
+    mtspr   {CFAR}, 0               // rfid would set it
     .irp n, 1,2,3,4,5,6,7,8,9,10
     ld      \n, {V_GPR}+\n*8(11)
     .endr
     li      11, 0
     li      12, 0
-    rfid
+    hrfid
 
     // A call that needs more.
 1:  std     13, {V_GPR}+13*8(11)
@@ -203,6 +205,7 @@ guest_exit:
     std     0, {V_GPR}+12*8(11)
     std     0, {V_CTR}(11)
     std     0, {V_XER}(11)
+    std     0, {V_CFAR}(11)
     b       4f
 
     // Anything else.
@@ -210,9 +213,11 @@ guest_exit:
     mfspr   3, {HSPRG1}
     ld      4, {CTR}(13)
     mfxer   5
+    ld      6, {SAVE_CFAR}(13)
     std     3, {V_GPR}+13*8(11)
     std     4, {V_CTR}(11)
     std     5, {V_XER}(11)
+    std     6, {V_CFAR}(11)
     cmpldi  12, 0x200
     ble     3f                      // system reset, machine check: SRR0/1
     mfspr   3, {HSRR0}
@@ -230,17 +235,13 @@ guest_exit:
     std     3, {V_MMCR0}(11)
     std     4, {V_PPR}(11)
     or      2, 2, 2                 // medium priority
-    li      3, 1
-    sldi    3, 3, 31
-    mtspr   {MMCR0}, 3              // frozen: no counter interrupts Pinion
+    li      5, 1
+    sldi    5, 5, 31
+    mtspr   {MMCR0}, 5              // frozen: no counter interrupts Pinion
     mfspr   3, {SRR0}
     mfspr   4, {SRR1}
-    mfspr   5, {DAR}
-    mfspr   6, {DSISR}
     std     3, {V_SRR}(11)
     std     4, {V_SRR}+8(11)
-    std     5, {V_DAR}(11)
-    std     6, {V_DSISR}(11)
     mftb    3
     mfspr   4, {DEC}                // sign-extended: LPCR[LD]
     add     3, 3, 4
@@ -257,9 +258,7 @@ guest_exit:
     mtspr   {LPIDR}, 0
     mtspr   {LPCR}, 5
     isync
-    li      6, -1
-    srdi    6, 6, 9                 // as far away as it goes: 2^55 - 1
-    mtspr   {HDEC}, 6
+    ld      6, 208(1)
     mtspr   {DEC}, 6
     li      3, {RI}
     mtmsrd  3, 1
@@ -280,6 +279,8 @@ guest_exit:
     ld      \n, 32+(\n-14)*8(1)
     .endr
     ld      13, 176(1)
+    ld      0, 208(1)
+    mtspr   {HDEC}, 0
     addi    1, 1, {FRAME}
     ld      0, 16(1)
     mtlr    0
@@ -342,8 +343,7 @@ guest_load_vectors:
     MMCR0 = const spr::MMCR0,
     HDEC = const spr::HDEC,
     DEC = const spr::DEC,
-    DAR = const spr::DAR,
-    DSISR = const spr::DSISR,
+    CFAR = const spr::CFAR,
     SRR0 = const spr::SRR0,
     SRR1 = const spr::SRR1,
     HSRR0 = const spr::HSRR0,
@@ -363,6 +363,7 @@ guest_load_vectors:
     R11 = const AREA_R11,
     R12 = const AREA_R12,
     CTR = const AREA_CTR,
+    SAVE_CFAR = const AREA_CFAR,
     V_GPR = const offset_of!(Vcpu, gpr),
     V_NIP = const offset_of!(Vcpu, nip),
     V_MSR = const offset_of!(Vcpu, msr),
@@ -371,11 +372,10 @@ guest_load_vectors:
     V_LR = const offset_of!(Vcpu, lr),
     V_CTR = const offset_of!(Vcpu, ctr),
     V_SRR = const offset_of!(Vcpu, srr),
-    V_DAR = const offset_of!(Vcpu, dar),
-    V_DSISR = const offset_of!(Vcpu, dsisr),
     V_PID = const offset_of!(Vcpu, pid),
     V_PPR = const offset_of!(Vcpu, ppr),
     V_MMCR0 = const offset_of!(Vcpu, mmcr0),
+    V_CFAR = const offset_of!(Vcpu, cfar),
     V_DEC_AT = const offset_of!(Vcpu, decrementer_at),
     V_LPID = const offset_of!(Vcpu, lpid),
     V_LPCR = const offset_of!(Vcpu, lpcr),

@@ -1,7 +1,7 @@
 //! What must hold.
 
 use crate::call::{
-    CEDE, CPPR, GET_TERM_CHAR, NOTHING, PROD, PUT_TERM_CHAR, RANDOM, hypervisor, rtas,
+    CEDE, CPPR, GET_TERM_CHAR, NOTHING, PROD, PUT_TERM_CHAR, RANDOM, SET_MODE, hypervisor, rtas,
 };
 use crate::device::{self, Device};
 use crate::random::Random;
@@ -21,6 +21,10 @@ const CHECKS: &[(&str, Check)] = &[
     ("registers", general_registers),
     ("vectors", vector_registers),
     ("specials", special_registers),
+    ("newer-specials", newer_special_registers),
+    ("come-from", come_from),
+    ("counts", counts),
+    ("breakpoints", breakpoints),
     ("timebase", time_goes_on),
     ("decrementer", decrementer),
     ("cede", cede),
@@ -158,6 +162,130 @@ specials! {
     29 0x0f0f_0f0f_0f0f_0f0f, 48 0x123, 19 0xffff_0000_1234_5678, 18 0x4200_0000,
     804 0xabcd_ef00, 805 0xfedc_ba98,
     787 0x1234_5678, 797 0x7654_3210_7654_3210,
+}
+
+/// Those that only one generation has, and the run latch.
+fn newer_special_registers() -> Result<(), &'static str> {
+    set!(152, 0u64);
+    let is_power9 = get!(287) >> 16 == 0x4e;
+    if is_power9 {
+        set!(144, 0x1234u64); // TIDR
+    } else {
+        set!(468, 0x1111_2222_3333_4444u64); // HASHKEYR
+        set!(754, 0x3u64); // MMCR3
+        set!(752, 0x5555_6666u64); // SIER2
+    }
+    hypervisor(RANDOM, &[]);
+    spin(25);
+    want(get!(136) & 1 == 0, "the run latch has changed")?;
+    set!(152, 1u64);
+    if is_power9 {
+        return want(get!(144) == 0x1234, "TIDR has changed");
+    }
+    want(get!(468) == 0x1111_2222_3333_4444, "HASHKEYR has changed")?;
+    want(
+        get!(754) == 3 && get!(752) == 0x5555_6666,
+        "MMCR3 or SIER2 has changed",
+    )
+}
+
+/// CFAR behind a call is nothing of the hypervisor's.
+fn come_from() -> Result<(), &'static str> {
+    for token in [NOTHING, CPPR] {
+        let from: u64;
+        // SAFETY: as in `hypervisor`.
+        unsafe {
+            asm!(
+                "b 1f", "1: sc 1", "mfspr 5, 28",
+                inout("3") token => _, inout("4") 0u64 => _, out("5") from,
+                out("0") _, out("6") _, out("7") _, out("8") _, out("9") _,
+                out("10") _, out("11") _, out("12") _,
+                out("ctr") _, out("xer") _, out("cr0") _, out("cr1") _,
+                out("cr5") _, out("cr6") _, out("cr7") _,
+            );
+        }
+        want(from == 0, "CFAR behind a call is not 0")?;
+    }
+    Ok(())
+}
+
+/// PURR and VTB stand still while the vCPU waits.
+fn counts() -> Result<(), &'static str> {
+    let now = || (timebase(), get!(309), get!(849));
+    let (time, purr, vtb) = now();
+    pause(30);
+    let (later, ..) = now();
+    spin(5);
+    let (end, purr_end, vtb_end) = now();
+    want(later - time >= 30 * MILLISECOND, "H_CEDE came back early")?;
+    let most = end - later + 10 * MILLISECOND;
+    want(vtb_end - vtb <= most, "VTB counts while the vCPU waits")?;
+    want(purr_end - purr <= most, "PURR counts while the vCPU waits")?;
+    want(vtb_end > vtb && purr_end > purr, "VTB or PURR stands still")
+}
+
+/// H_SET_MODE of a breakpoint.
+fn set_breakpoint(resource: u64, first: u64, second: u64) -> i64 {
+    hypervisor(SET_MODE, &[0, resource, first, second]).0
+}
+
+/// Executes an instruction, and says where it is.
+#[inline(never)]
+fn landmark() -> u64 {
+    let at;
+    // SAFETY: the vector leaves out the nop behind it.
+    unsafe {
+        asm!(
+            "bcl 20, 31, 1f", "1: mflr {0}", "addi {0}, {0}, 2f - 1b", "2: nop", "nop",
+            out(reg_nonzero) at, out("lr") _,
+        )
+    };
+    at
+}
+
+fn breakpoints() -> Result<(), &'static str> {
+    want(
+        set_breakpoint(1, 0x2003, 0) == -56,
+        "a breakpoint in the hypervisor is not refused",
+    )?;
+    let at = landmark();
+    want(
+        set_breakpoint(1, at | 2, 0) == 0,
+        "H_SET_MODE refuses CIABR",
+    )?;
+    let before = interrupts_so_far();
+    landmark();
+    let [vector, srr0, ..] = last();
+    let is_hit = interrupts_so_far() == before + 1 && vector == 0xd00;
+    want(
+        set_breakpoint(1, 0, 0) == 0,
+        "H_SET_MODE does not take CIABR back",
+    )?;
+    // It traps behind the instruction; in the emulator, before it.
+    let is_there = srr0 == at || srr0 == at + 4;
+    want(is_hit && is_there, "a breakpoint does not trap")?;
+    let watched = 0u64;
+    let address = core::ptr::from_ref(&watched) as u64;
+    // Privileged state, whatever the translation, loads and stores.
+    let status = set_breakpoint(2, address, 0x6a);
+    if get!(287) >> 16 == 0x4e {
+        return want(status == -55, "POWER9's watchpoint is given");
+    }
+    want(status == 0, "H_SET_MODE refuses DAWR0")?;
+    let before = interrupts_so_far();
+    // SAFETY: the word above.
+    unsafe { core::ptr::from_ref(&watched).read_volatile() };
+    let [vector, _, _, dar, dsisr, ..] = last();
+    let is_hit = interrupts_so_far() == before + 1 && vector == 0x300;
+    want(
+        set_breakpoint(2, 0, 0) == 0,
+        "H_SET_MODE does not take DAWR0 back",
+    )?;
+    want(is_hit, "a watchpoint does not trap")?;
+    want(
+        dar == address && dsisr & 0x40_0000 != 0,
+        "a watchpoint is not told as one",
+    )
 }
 
 fn time_goes_on() -> Result<(), &'static str> {

@@ -1,7 +1,7 @@
 //! What a partition does that is bad through and through: Pinion and the other
 //! partitions go on as if nothing had happened.
 
-use crate::call::{CEDE, PUT_TERM_CHAR, hypervisor};
+use crate::call::{CEDE, PUT_TERM_CHAR, SET_MODE, hypervisor};
 use crate::checks::{last, set_external};
 use crate::println;
 use crate::random::Random;
@@ -19,9 +19,8 @@ const MEMORY: u64 = 16 << 20;
 /// The highest number that LoPAR gives a call.
 const LAST: u64 = 0x500;
 
-/// RTAS, and the calls that change how this program's own interrupts come.
+/// RTAS, and the resource of H_SET_MODE that changes how this program's own interrupts come.
 const RTAS: u64 = 0xf000;
-const SET_MODE: u64 = 0x31c;
 const ENDIANNESS: u64 = 4;
 
 /// Does all of it, and ends in an endless loop that lets no interrupt in.
