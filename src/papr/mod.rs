@@ -12,6 +12,7 @@ mod dispatch;
 pub mod elf;
 pub mod group;
 pub mod icp;
+pub mod layout;
 pub mod liobn;
 mod mode;
 pub mod rtas;

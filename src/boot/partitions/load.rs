@@ -6,9 +6,10 @@ use crate::addr::GuestAddr;
 use crate::boot::start;
 use crate::cpu;
 use crate::papr::bridge::Bridge;
-use crate::papr::elf::Elf;
-use crate::papr::tree::{self, RTAS_BYTES, Spec};
+use crate::papr::layout::{File, Layout, TREE_ROOM};
+use crate::papr::tree::{self, Spec};
 use crate::papr::{archive, rtas};
+use crate::partition::manifest::MAX_BOOTARGS;
 use alloc::string::{String, ToString};
 
 /// Where a partition starts.
@@ -20,73 +21,34 @@ pub(super) struct Loaded {
 /// What the file asks for: a kernel alone, or an archive with `kernel`, and
 /// perhaps `initrd` and `bootargs`.
 pub(super) fn plan(file: &'static [u8], bytes: u64, vcpus: usize) -> Result<Plan, String> {
-    let kernel = archive::find(file, "kernel").unwrap_or(file);
+    let of_archive = |name: &str| {
+        let bytes = archive::find(file, name)?;
+        let name = name.to_string();
+        Some(File { name, bytes })
+    };
+    let kernel = of_archive("kernel").unwrap_or_else(|| File {
+        name: "initrd".into(),
+        bytes: file,
+    });
     let bootargs = archive::find(file, "bootargs").unwrap_or(&[]);
     let bootargs =
         core::str::from_utf8(bootargs).map_err(|error| alloc::format!("bootargs: {error}"))?;
     if bootargs.len() > MAX_BOOTARGS {
         return Err(alloc::format!(
-            "bootargs: {} bytes are more than the {MAX_BOOTARGS} that kernels take",
+            "bootargs: expected at most {MAX_BOOTARGS} bytes, found {}",
             bootargs.len()
         ));
     }
-    check(kernel, bytes)?;
+    let initrd = of_archive("initrd");
+    Layout::new(&kernel, initrd.as_ref(), bytes).map_err(|error| error.to_string())?;
     Ok(Plan {
         name: String::new(),
         bytes,
         vcpus,
         kernel: Some(kernel),
-        initrd: archive::find(file, "initrd"),
+        initrd,
         bootargs: bootargs.trim().to_string(),
     })
-}
-
-/// Longest arguments: Linux's COMMAND_LINE_SIZE on this processor.
-const MAX_BOOTARGS: usize = 2047;
-
-/// End of the kernel, and its entry.
-fn check(kernel: &[u8], bytes: u64) -> Result<(u64, GuestAddr), String> {
-    Elf::read(kernel)
-        .and_then(|elf| elf.plan(bytes))
-        .map_err(|error| alloc::format!("kernel: {error}"))
-}
-
-/// Real mode of a partition's start and RTAS reach so far.
-const REACH: u64 = 512 << 20;
-
-/// Room for the tree.
-const TREE_ROOM: u64 = 64 << 10;
-
-/// Where things go: kernel from 0 on, RTAS and tree at the end of what is in
-/// reach, the initrd below them.
-struct Places {
-    rtas: u64,
-    tree: u64,
-    initrd: Option<(u64, u64)>,
-}
-
-fn places(top: u64, bytes: u64, initrd: Option<&[u8]>) -> Result<Places, String> {
-    let end = bytes.min(REACH);
-    let rtas = end - u64::from(RTAS_BYTES).next_multiple_of(1 << 16);
-    let tree = rtas - TREE_ROOM;
-    let mut lowest = tree;
-    let initrd = match initrd {
-        Some(file) => {
-            let size = file.len() as u64;
-            let start = tree.checked_sub(size).ok_or_else(|| {
-                alloc::format!("initrd: {size:#x} bytes do not fit into {bytes:#x}")
-            })?;
-            lowest = start & !0xffff;
-            Some((lowest, lowest + size))
-        }
-        None => None,
-    };
-    if lowest < top {
-        return Err(alloc::format!(
-            "kernel and initrd overlap: the kernel ends at {top:#x}, and what is behind it starts at {lowest:#x}"
-        ));
-    }
-    Ok(Places { rtas, tree, initrd })
 }
 
 /// Copies everything into the partition's memory, which is zero.
@@ -97,18 +59,17 @@ pub(super) fn load(
     exploits: bool,
     bridges: &[Bridge],
 ) -> Result<Loaded, String> {
-    let kernel = plan.kernel.ok_or("it has no kernel")?;
-    let (top, entry) = check(kernel, memory.bytes())?;
-    let places = places(top, memory.bytes(), plan.initrd)?;
-    let elf = Elf::read(kernel).map_err(|error| alloc::format!("kernel: {error}"))?;
-    for segment in elf.segments() {
+    let kernel = plan.kernel.as_ref().ok_or("it has no kernel")?;
+    let layout = Layout::new(kernel, plan.initrd.as_ref(), memory.bytes());
+    let layout = layout.map_err(|error| error.to_string())?;
+    for segment in layout.elf.segments() {
         let segment = segment.map_err(|error| alloc::format!("kernel: {error}"))?;
-        put(memory, segment.at.get(), elf.bytes(&segment))?;
+        put(memory, segment.at.get(), layout.elf.bytes(&segment))?;
     }
-    if let (Some((start, _)), Some(file)) = (places.initrd, plan.initrd) {
-        put(memory, start, file)?;
+    if let (Some((start, _)), Some(file)) = (layout.initrd, &plan.initrd) {
+        put(memory, start.get(), file.bytes)?;
     }
-    for (address, word) in (places.rtas..).step_by(4).zip(rtas::ENTRY) {
+    for (address, word) in (layout.rtas.get()..).step_by(4).zip(rtas::ENTRY) {
         put(memory, address, &word.to_be_bytes())?;
     }
     let mut seed = [0; 32];
@@ -121,8 +82,8 @@ pub(super) fn load(
         bytes: memory.bytes(),
         vcpus: plan.vcpus as u32,
         bootargs: &plan.bootargs,
-        initrd: places.initrd,
-        rtas: places.rtas as u32,
+        initrd: layout.initrd.map(|(start, end)| (start.get(), end.get())),
+        rtas: layout.rtas.get() as u32,
         seed,
         exploits,
         bridges,
@@ -142,11 +103,11 @@ pub(super) fn load(
             written.len()
         ));
     }
-    put(memory, places.tree, &written)?;
+    put(memory, layout.tree.get(), &written)?;
     cpu::publish_code();
     Ok(Loaded {
-        entry,
-        tree: GuestAddr::new(places.tree),
+        entry: layout.entry,
+        tree: layout.tree,
     })
 }
 

@@ -3,9 +3,11 @@
 
 use super::{PartitionError, Plan, control, roster};
 use crate::boot::{runtime, secondaries};
+use crate::papr::layout::{File, Layout};
 use crate::partition::bundle::{Bundle, MANIFEST};
 use crate::partition::manifest::{Limits, Manifest, Wanted};
 use crate::{error, info, warning};
+use alloc::string::String;
 
 /// How an archive begins: an initrd that does not is no bundle.
 const ARCHIVE: &[u8] = b"070701";
@@ -76,9 +78,10 @@ fn take(manifest: &Manifest, bundle: Bundle<'static>) {
 }
 
 fn define(wanted: &Wanted, bundle: Bundle<'static>) -> Result<(), PartitionError> {
-    let file = |name: &Option<_>| {
-        let name: &alloc::string::String = name.as_ref()?;
-        bundle.file(name)
+    let file = |name: &Option<String>| {
+        let name = name.clone()?;
+        let bytes = bundle.file(&name)?;
+        Some(File { name, bytes })
     };
     let plan = Plan {
         name: wanted.name.clone(),
@@ -88,5 +91,8 @@ fn define(wanted: &Wanted, bundle: Bundle<'static>) -> Result<(), PartitionError
         initrd: file(&wanted.initrd),
         bootargs: wanted.bootargs.clone(),
     };
+    if let Some(kernel) = &plan.kernel {
+        Layout::new(kernel, plan.initrd.as_ref(), plan.bytes)?;
+    }
     roster::define(plan, wanted.dma_limit, &wanted.devices, false).map(drop)
 }

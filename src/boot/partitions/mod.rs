@@ -35,6 +35,7 @@ use crate::memory::frames::FrameError;
 use crate::memory::radix::RadixError;
 use crate::papr::group::GroupError;
 use crate::papr::icp::Icp;
+use crate::papr::layout::{File, LayoutError};
 use crate::papr::terminal::Terminal;
 use crate::partition::assign::AssignError;
 use crate::partition::domain::{CloseError, DeviceError};
@@ -133,6 +134,9 @@ pub enum PartitionError {
     /// Kernel, initrd and tree.
     #[error("{0}")]
     Load(String),
+    /// Files that are no kernel, or do not fit.
+    #[error("{0}")]
+    Layout(#[from] LayoutError),
     /// Its memory.
     #[error("memory: {0}")]
     Memory(#[from] MemoryError),
@@ -222,9 +226,9 @@ pub struct Plan {
     /// Virtual processors.
     pub vcpus: usize,
     /// Its kernel; without one it cannot be started.
-    pub kernel: Option<&'static [u8]>,
+    pub kernel: Option<File<'static>>,
     /// Its initrd.
-    pub initrd: Option<&'static [u8]>,
+    pub initrd: Option<File<'static>>,
     /// Its kernel's command line.
     pub bootargs: String,
 }

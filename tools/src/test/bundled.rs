@@ -31,6 +31,7 @@ fn source(initrd: &str) -> Option<&str> {
 /// The initrd that `words` ask for, in `folder`; `None` if they do not ask for
 /// one of these:
 /// `bundle FILE.dts`, with the files that `files` place, and behind that
+/// `file=NAME:FROM:CHANGES` (one more for the manifest to name, see [`changed`]),
 /// `cut=BYTES` (that many are left), `damaged` (the manifest's magic number),
 /// `swap=OLD/NEW` (the first OLD, as long as NEW) or `blank=OLD` (with NULs): the
 /// manifest comes first; `partitions N`, of 2 MiB each.
@@ -41,8 +42,13 @@ pub fn make(words: &str, files: &[String], folder: &Path) -> Result<Option<PathB
     let output = folder.join("bundle.cpio");
     let mut words = words.split(' ');
     let (kind, what) = (words.next(), words.next());
+    let (more, words): (Vec<_>, Vec<_>) = words.partition(|word| word.starts_with("file="));
+    let mut placed = files.to_vec();
+    for word in more {
+        placed.push(changed(word, files, folder)?);
+    }
     let (source, files) = match (kind, what) {
-        (Some("bundle"), Some(source)) => (PathBuf::from(source), files),
+        (Some("bundle"), Some(source)) => (PathBuf::from(source), &placed[..]),
         (Some("partitions"), Some(count)) => {
             let path = folder.join("manifest.dts");
             image::write_if_changed(&path, many(count.parse()?).as_bytes())?;
@@ -70,6 +76,39 @@ pub fn make(words: &str, files: &[String], folder: &Path) -> Result<Option<PathB
     }
     image::write_if_changed(&output, &bytes)?;
     Ok(Some(output))
+}
+
+/// Makes what `file=NAME:FROM:CHANGES` asks for, and returns where it is: FROM is
+/// one of `files` or a path, and the changes, with commas between them, are
+/// `cut=BYTES` or `OFFSET=HEX` (bytes from there on).
+fn changed(word: &str, files: &[String], folder: &Path) -> Result<String> {
+    let what = word.strip_prefix("file=").unwrap_or(word);
+    let mut parts = what.splitn(3, ':');
+    let (Some(name), Some(from)) = (parts.next(), parts.next()) else {
+        bail!("initrd: {word}: expected file=NAME:FROM or file=NAME:FROM:CHANGES");
+    };
+    let mut placed = files.iter().filter_map(|pair| pair.split_once('='));
+    let place = placed.find(|(name, _)| *name == from);
+    let mut bytes = image::read(Path::new(place.map_or(from, |(_, path)| path)))?;
+    for change in parts.next().into_iter().flat_map(|list| list.split(',')) {
+        let pair = change.split_once('=').with_context(|| {
+            format!("initrd: {word}: {change}: expected cut=BYTES or OFFSET=HEX")
+        })?;
+        if let ("cut", left) = pair {
+            bytes.truncate(left.parse()?);
+            continue;
+        }
+        let (mut at, hex) = (pair.0.parse::<usize>()?, pair.1);
+        for digits in hex.as_bytes().chunks(2) {
+            let byte = bytes.get_mut(at);
+            *byte.with_context(|| format!("initrd: {word}: {at} is behind the file"))? =
+                u8::from_str_radix(std::str::from_utf8(digits)?, 16)?;
+            at += 1;
+        }
+    }
+    let path = folder.join(name);
+    image::write_if_changed(&path, &bytes)?;
+    Ok(format!("{name}={}", path.display()))
 }
 
 /// Puts `new` in the place of the first `old`.
