@@ -20,6 +20,7 @@ pub mod passes;
 mod rids;
 mod segments;
 mod show;
+pub mod spaces;
 mod tables;
 mod tves;
 
@@ -159,27 +160,9 @@ impl<T: IodaTables, H: Holders, L: Listener> Phb<'_, '_, T, H, L> {
         self.audit.listener.fact(self.expected.id(), fact);
     }
 
-    /// The first part of `bytes` from `start` that has another holder than
-    /// `wanted`; `None` if all is as wanted.
+    /// As [`stranger`].
     fn stranger(&self, start: HostAddr, bytes: u64, wanted: Holder) -> Option<(HostAddr, Holder)> {
-        // A PHB that claims fewer than eight PEs has a PELT-V of no bytes.
-        let before_last = bytes.checked_sub(1)?;
-        let Some(last) = start.checked_add(before_last) else {
-            return Some((start, Holder::NoMemory));
-        };
-        let mut at = start;
-        loop {
-            let stretch = self.audit.holders.holder(at);
-            if stretch.holder != wanted {
-                return Some((at, stretch.holder));
-            }
-            if stretch.last >= last {
-                return None;
-            }
-            // Below `last`, so there is a next byte; a stretch that ends before
-            // it begins would not come to an end.
-            at = HostAddr::new(stretch.last.get().max(at.get()) + 1);
-        }
+        stranger(self.audit.holders, start, bytes, wanted)
     }
 
     /// Where a table of firmware's lies, by the PHB's register: `None` and a
@@ -206,5 +189,33 @@ impl<T: IodaTables, H: Holders, L: Listener> Phb<'_, '_, T, H, L> {
             return None;
         }
         Some(at)
+    }
+}
+
+/// The first part of `bytes` from `start` that has another holder than `wanted`;
+/// `None` if all is as wanted.
+fn stranger(
+    holders: &impl Holders,
+    start: HostAddr,
+    bytes: u64,
+    wanted: Holder,
+) -> Option<(HostAddr, Holder)> {
+    // A PHB that claims fewer than eight PEs has a PELT-V of no bytes.
+    let before_last = bytes.checked_sub(1)?;
+    let Some(last) = start.checked_add(before_last) else {
+        return Some((start, Holder::NoMemory));
+    };
+    let mut at = start;
+    loop {
+        let stretch = holders.holder(at);
+        if stretch.holder != wanted {
+            return Some((at, stretch.holder));
+        }
+        if stretch.last >= last {
+            return None;
+        }
+        // Below `last`, so there is a next byte; a stretch that ends before it
+        // begins would not come to an end.
+        at = HostAddr::new(stretch.last.get().max(at.get()) + 1);
     }
 }

@@ -6,6 +6,7 @@ mod corrupt_phb;
 mod model;
 mod passes;
 mod random;
+mod spaces;
 
 use model::*;
 use pinion::addr::{BusAddr, HostAddr};

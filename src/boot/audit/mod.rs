@@ -7,9 +7,10 @@ mod reader;
 pub use provoke::check;
 
 use super::pci::{self, Host};
-use super::runtime;
+use super::{partitions, runtime};
 use crate::addr::HostAddr;
-use crate::audit::passes::{Heard, settled};
+use crate::audit::passes::{Heard, KEPT, settled};
+use crate::audit::spaces::{self, SpaceFault, SpaceTotals};
 use crate::audit::{Auditor, Expected, Holder, Holders, Named, Stretch, TableBases};
 use crate::memory::ranges::Range;
 use crate::pci::PeNumber;
@@ -98,9 +99,23 @@ fn listen(most_facts: usize) -> Heard {
     })
 }
 
-/// Audits all PHBs without a word: how many live TCEs there are, or the first
+/// Audits what processors translate for partitions, if any were started. Nothing
+/// of it changes meanwhile: partitions come and go on this thread.
+fn spaces(fault: impl FnMut(SpaceFault)) -> Option<SpaceTotals> {
+    let (table, runs) = partitions::audited()?;
+    Some(spaces::audit(table, &runs, reader::word, &Map, fault))
+}
+
+/// Audits everything without a word: how many live TCEs there are, or the first
 /// fault with the number of all. For the self-test, after each part and in the middle of those that map pages.
 pub fn in_order() -> Result<u64, String> {
+    let mut space = None;
+    spaces(|fault| {
+        space.get_or_insert(fault);
+    });
+    if let Some(fault) = space {
+        return Err(format!("audit: {fault}"));
+    }
     let heard = listen(0);
     let faults = heard.faults();
     match heard.faults.first() {
@@ -110,8 +125,8 @@ pub fn in_order() -> Result<u64, String> {
     }
 }
 
-/// `audit [all]`: a line for each PHB and for each fault; with `all`, for each
-/// valid entry too.
+/// `audit [all]`: a line for each PHB, for all partitions, and for each fault; with
+/// `all`, for each valid entry of the PHBs too.
 pub fn print(what: &str) {
     if !matches!(what, "" | "all") {
         println!("audit {what}: there are audit and audit all.");
@@ -137,9 +152,14 @@ pub fn print(what: &str) {
     if heard.lost != 0 {
         println!("  and {} faults more", heard.lost);
     }
-    println!(
-        "audit: {} PHBs, {} faults",
-        heard.totals.len(),
-        heard.faults()
-    );
+    let mut faults = heard.faults();
+    let mut lines = Vec::new();
+    if let Some(totals) = spaces(|fault| lines.push(format!("  FAULT {fault}"))) {
+        println!("  partitions: {totals}");
+        faults += totals.faults;
+    }
+    for line in lines.iter().take(KEPT) {
+        println!("{line}");
+    }
+    println!("audit: {} PHBs, {faults} faults", heard.totals.len());
 }

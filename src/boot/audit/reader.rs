@@ -62,7 +62,8 @@ impl<H: PhbHardware> IodaTables for Reader<'_, '_, H> {
     }
 }
 
-fn word(at: HostAddr) -> Option<u64> {
+/// The word at `at`, if it is aligned and in memory.
+pub(super) fn word(at: HostAddr) -> Option<u64> {
     let (is_memory, last) = memory_at(at);
     if !is_memory || last.get() - at.get() < 7 || !at.is_aligned(3) {
         return None;

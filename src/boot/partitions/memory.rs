@@ -87,6 +87,11 @@ pub fn partition_table() -> Result<u64, FrameError> {
     Ok(table_register(*table, TABLE_SHIFT))
 }
 
+/// The partition table, if there is one.
+pub(super) fn table() -> Option<HostAddr> {
+    TABLE.get().copied()
+}
+
 /// Sets one of the two doublewords of a partition's entry.
 fn set_entry(lpid: u64, which: usize, value: u64) {
     if let Some(&table) = TABLE.get() {

@@ -7,6 +7,7 @@
 //! Pinion does not need are taken first, one for each vCPU; the boot thread, which
 //! serves the console too, is shared by what is left.
 
+mod audited;
 pub mod check;
 mod console;
 mod control;
@@ -20,6 +21,7 @@ mod roster;
 mod run;
 mod xive;
 
+pub use audited::audited;
 pub use console::{console, is_attached, take_typed};
 pub use control::{destroy, end_all, pause, restart, resume, start, start_file, stop, tend};
 pub use devices::{Withdrawn, attach, detach, group_text, withdraw};

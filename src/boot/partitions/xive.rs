@@ -67,6 +67,18 @@ pub(super) fn offered(bootargs: &str) -> Option<&'static Exploitation> {
     }
 }
 
+/// Pages of the thread's context that each partition with a XIVE reaches.
+pub(super) fn thread_pages() -> Vec<HostAddr> {
+    let interrupts = runtime::machine().and_then(|machine| machine.interrupts.as_ref());
+    match interrupts {
+        Some(InterruptController::Xive {
+            exploitation: Some(offer),
+            ..
+        }) => [offer.user_page, offer.os_page].map(HostAddr::new).into(),
+        _ => Vec::new(),
+    }
+}
+
 /// Virtual processors of a block at least, as a base-2 logarithm: firmware does
 /// not take back fewer than twice as many as there are chips, of which it knows
 /// 16 at most.
