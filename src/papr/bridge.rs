@@ -3,9 +3,11 @@
 //! `arch/powerpc/platforms/pseries/{setup,iommu}.c`).
 
 use super::ddw::Described;
+use super::messages::Limits;
 use super::rtas::Function as Service;
-use super::tree::TreeError;
+use super::tree::{CONTROLLER, TreeError};
 use super::writer::Writer;
+use super::xive::Lisn;
 use crate::addr::{BusAddr, HostAddr};
 use crate::pci::Bdfn;
 use alloc::vec::Vec;
@@ -42,6 +44,19 @@ pub struct Function {
     pub class: u32,
     /// Its memory.
     pub spaces: Vec<Space>,
+    /// Messages that it can send.
+    pub messages: Limits,
+    /// Its line, if the partition has it.
+    pub line: Option<Line>,
+}
+
+/// The line that a function's pin is wired to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The pin, 1 to 4.
+    pub pin: u8,
+    /// The line's source.
+    pub source: Lisn,
 }
 
 /// What names the host bridge of a partition's group number `index`.
@@ -116,6 +131,7 @@ impl Bridge {
             let ranges: Vec<u32> = ranges.into_iter().flatten().flatten().collect();
             tree.cells("ranges", &ranges);
             self.windows(tree);
+            self.interrupts(tree);
             let mut functions = self.functions.iter();
             functions.try_for_each(|function| function.write(tree))
         })
@@ -140,6 +156,29 @@ impl Bridge {
         ranges.into_iter().map(|it| it.cells(kind)).collect()
     }
 
+    /// How many messages its functions can have together, as kernels ask for powers
+    /// of two, and where the pins of those go that have a line.
+    fn interrupts(&self, tree: &mut Writer) {
+        let all = self.functions.iter();
+        let messages = all.map(|it| match it.messages.msi.max(it.messages.msix) {
+            0 => 0,
+            most => u32::from(most).next_power_of_two(),
+        });
+        tree.cells("ibm,pe-total-#msi", &[messages.sum()]);
+        let lines = self.functions.iter().filter_map(|it| Some((it, it.line?)));
+        let map: Vec<u32> = lines
+            .flat_map(|(it, line)| {
+                let (pin, source) = (line.pin.into(), line.source.get());
+                [it.config, 0, 0, pin, CONTROLLER, source, LEVEL]
+            })
+            .collect();
+        if !map.is_empty() {
+            tree.cells("#interrupt-cells", &[1]);
+            tree.cells("interrupt-map-mask", &MAP_MASK);
+            tree.cells("interrupt-map", &map);
+        }
+    }
+
     fn windows(&self, tree: &mut Writer) {
         let window = &self.window;
         let ([base, low], [size, rest]) = (halves(window.base.get()), halves(window.bytes));
@@ -157,6 +196,13 @@ impl Bridge {
         tree.cells("ibm,ddw-extensions", &extensions);
     }
 }
+
+/// Of an address and a pin, what `interrupt-map` goes by: bus, device, function,
+/// pin.
+const MAP_MASK: [u32; 4] = [0x00ff_ff00, 0, 0, 7];
+
+/// A source of a level, in the second cell of its number.
+const LEVEL: u32 = 1;
 
 /// An entry of `ranges`: addresses that the processor sees at one offset.
 #[derive(Clone, Copy)]
@@ -217,6 +263,15 @@ impl Function {
             tree.cells("device-id", &[self.device.into()]);
             tree.cells("revision-id", &[self.revision.into()]);
             tree.cells("class-code", &[self.class]);
+            let Limits { msi, msix } = self.messages;
+            for (name, count) in [("ibm,req#msi", msi), ("ibm,req#msi-x", msix)] {
+                if count > 0 {
+                    tree.cells(name, &[count.into()]);
+                }
+            }
+            if let Some(line) = self.line {
+                tree.cells("interrupts", &[line.pin.into()]);
+            }
             Ok(())
         })
     }

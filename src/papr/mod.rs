@@ -14,6 +14,7 @@ pub mod group;
 pub mod icp;
 pub mod layout;
 pub mod liobn;
+pub mod messages;
 mod mode;
 pub mod rtas;
 pub mod tce;
@@ -31,6 +32,7 @@ use crate::pci::ConfigAccess;
 use crate::seam::Platform;
 use config::View;
 use ddw::WindowCalls;
+use messages::{Messages, Sender};
 use tce::{List, TceCalls};
 
 /// What a partition's TCE calls work on. Fit for the fast path: it takes no lock
@@ -62,6 +64,18 @@ pub trait Host: Tables {
         buid: u64,
         act: &mut dyn FnMut(&View, &mut dyn ConfigAccess),
     ) -> Option<()>;
+
+    /// The messages of a function of the partition's, as the partition names it, and
+    /// the function, for one call; `None` if it has none of that name, or one
+    /// without messages.
+    fn with_messages(
+        &mut self,
+        _config: u32,
+        _buid: u64,
+        _act: &mut dyn FnMut(&Messages, &mut dyn Sender),
+    ) -> Option<()> {
+        None
+    }
 
     /// Copies memory of the partition; `false` if not all of it is memory.
     fn read(&self, from: GuestAddr, to: &mut [u8]) -> bool;

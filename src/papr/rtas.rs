@@ -4,6 +4,7 @@
 
 use super::config::View;
 use super::ddw::{Available, WindowCalls};
+use super::messages::{Messages, Sender};
 use super::{Host, Next};
 use crate::addr::GuestAddr;
 use crate::pci::{ConfigAccess, ConfigError};
@@ -91,6 +92,10 @@ functions! {
     ReadConfig = 14 "ibm,read-pci-config",
     /// Writes configuration space.
     WriteConfig = 15 "ibm,write-pci-config",
+    /// How many messages a function sends.
+    ChangeMessages = 16 "ibm,change-msi",
+    /// The interrupt source of a message.
+    QuerySource = 17 "ibm,query-interrupt-source-number",
 }
 
 /// Most words of arguments or answers.
@@ -205,6 +210,8 @@ fn act<H: Host>(function: Function, call: &mut Call<'_, H>) -> (i32, Next) {
         },
         Function::ReadConfig => read_config(call),
         Function::WriteConfig => write_config(call),
+        Function::ChangeMessages => change_messages(call),
+        Function::QuerySource => query_source(call),
         Function::ResetWindow => match call.function() {
             Some((config, buid)) => windows(call.host, |windows| windows.reset(config, buid)),
             None => PARAMETER,
@@ -322,6 +329,56 @@ fn write_config<H: Host>(call: &mut Call<'_, H>) -> i32 {
     let write = configuration(call, |view, access, at| view.write(access, at, size, value));
     write.err().unwrap_or(SUCCESS)
 }
+
+/// Asks the messages of one of the partition's functions.
+fn messages<H: Host, T>(
+    call: &mut Call<'_, H>,
+    mut ask: impl FnMut(&Messages, &mut dyn Sender) -> Result<T, i32>,
+) -> Result<T, i32> {
+    let (address, buid) = call.function().ok_or(PARAMETER)?;
+    let mut answer = None;
+    call.host
+        .with_messages(address & FUNCTION, buid, &mut |messages, sender| {
+            answer = Some(ask(messages, sender));
+        });
+    answer.ok_or(PARAMETER)?
+}
+
+fn change_messages<H: Host>(call: &mut Call<'_, H>) -> i32 {
+    let (Some(function), Some(wanted)) = (call.argument(3), call.argument(4)) else {
+        return PARAMETER;
+    };
+    match messages(call, |messages, sender| {
+        messages.change(function, wanted, sender)
+    }) {
+        Ok(sent) => {
+            // Nothing is left for a second call of the sequence.
+            let next = call.argument(5).unwrap_or(0).wrapping_add(1);
+            call.answer(1, sent.count.into());
+            call.answer(2, next);
+            call.answer(3, sent.kind_number());
+            SUCCESS
+        }
+        Err(status) => status,
+    }
+}
+
+fn query_source<H: Host>(call: &mut Call<'_, H>) -> i32 {
+    let Some(index) = call.argument(3) else {
+        return PARAMETER;
+    };
+    match messages(call, |messages, _| messages.source(index).ok_or(PARAMETER)) {
+        Ok(lisn) => {
+            call.answer(1, lisn.get());
+            call.answer(2, EDGE);
+            SUCCESS
+        }
+        Err(status) => status,
+    }
+}
+
+/// A source of messages, not of a level.
+const EDGE: u32 = 1;
 
 fn start<H: Host>(call: &mut Call<'_, H>) -> i32 {
     let (Some(vcpu), Some(at), Some(r3)) = (call.argument(0), call.argument(1), call.argument(2))

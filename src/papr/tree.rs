@@ -89,7 +89,7 @@ const CALLS: &[&str] = &[
 ];
 
 /// Phandle of the interrupt controller.
-const CONTROLLER: u32 = 1;
+pub(super) const CONTROLLER: u32 = 1;
 
 /// The tree.
 ///
@@ -264,8 +264,10 @@ mod tests {
     use crate::addr::{BusAddr, HostAddr};
     use crate::dma::Liobn;
     use crate::fdt::Tree;
-    use crate::papr::bridge::{Function, Space};
+    use crate::papr::bridge::{Function, Line, Space};
     use crate::papr::ddw::Described;
+    use crate::papr::messages::Limits;
+    use crate::papr::xive::Lisn;
     use crate::tce::PageShift;
 
     fn spec(bootargs: &str) -> Spec<'_> {
@@ -396,6 +398,11 @@ mod tests {
                     space(0, true, 0x1_0000_0000, 0x6_0000_0000_0000, 0x4000),
                     space(4, false, 0x8010_0000, 0x6_00c0_0010_0000, 0x1000),
                 ],
+                messages: Limits { msi: 1, msix: 17 },
+                line: Some(Line {
+                    pin: 2,
+                    source: Lisn::new(70),
+                }),
             }],
         }];
         let spec = Spec {
@@ -441,6 +448,15 @@ mod tests {
         ];
         assert_eq!(cells(&function, "reg"), reg.concat());
         assert_eq!(function.u32("class-code"), Some(0x01_0802));
+        assert_eq!(function.u32("ibm,req#msi"), Some(1));
+        assert_eq!(function.u32("ibm,req#msi-x"), Some(17));
+        assert_eq!(node.u32("ibm,pe-total-#msi"), Some(32));
+        // Pin B of the function goes to a level.
+        assert_eq!(function.u32("interrupts"), Some(2));
+        let map = [0x01_1900, 0, 0, 2, CONTROLLER, 70, 1];
+        assert_eq!(cells(&node, "interrupt-map"), map);
+        let mask = cells(&node, "interrupt-map-mask");
+        assert!(map.iter().zip(&mask).all(|(map, mask)| map & mask == *map));
         let rtas = tree.find("/rtas").unwrap();
         assert_eq!(rtas.u32("ibm,query-pe-dma-window"), Some(10));
     }

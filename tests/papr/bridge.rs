@@ -5,6 +5,7 @@ use pinion::dma::Liobn;
 use pinion::fdt::Tree;
 use pinion::papr::bridge::{Bridge, Function, Space};
 use pinion::papr::ddw::Described;
+use pinion::papr::messages::Limits;
 use pinion::papr::tree::{Spec, build};
 use pinion::tce::PageShift;
 
@@ -30,6 +31,8 @@ fn ranges(spaces: Vec<Space>) -> Vec<(u64, u64, u64)> {
         revision: 2,
         class: 0x01_0802,
         spaces,
+        messages: Limits::default(),
+        line: None,
     };
     let bridges = [Bridge {
         buid: 1,

@@ -3,6 +3,8 @@
 use pinion::addr::BusAddr;
 use pinion::papr::config::{Identity, View};
 use pinion::pci::bar::{Bar, BarKind};
+use pinion::pci::capability::Msi;
+use pinion::pci::msi::MessageCapability;
 use pinion::pci::{ConfigAccess, FunctionId, PhbId};
 use pinion::sim::pci::{DeviceModel, NodeId, SimPci};
 
@@ -17,6 +19,10 @@ pub struct Drive {
 /// Where Pinion has put its registers.
 const AT: u64 = 0x6_00c0_0010_0000;
 const BAR_BYTES: u64 = 0x4000;
+
+/// Behind PCI Express.
+const MSIX: u16 = 0x84;
+const MSI: u16 = 0x90;
 
 fn drive() -> DeviceModel {
     DeviceModel::new(0x1b36, 0x0010, 0x01_0802)
@@ -35,19 +41,41 @@ impl Drive {
     }
 
     fn of(model: DeviceModel, is_virtual: bool) -> Self {
+        Self::with(model, |identity| identity.is_virtual = is_virtual)
+    }
+
+    /// Of a partition that has its interrupts.
+    fn interrupting() -> Self {
+        Self::with(drive().msi(2), |identity| {
+            identity.msi = MessageCapability::new(Msi {
+                offset: MSI,
+                vectors: 4,
+                wide: true,
+                maskable: true,
+            });
+            identity.msix = Some(MSIX);
+            identity.pin = Some(3);
+        })
+    }
+
+    fn with(model: DeviceModel, change: impl FnOnce(&mut Identity)) -> Self {
         let mut pci = SimPci::new(PhbId::new(0), 4096);
         let port = pci.add(None, 0, 0, DeviceModel::bridge(0x1014, 0x03dc).express(4));
         pci.model_mut(port).put32(0x18, 0x01_0100);
         let node = pci.add(Some(port), 0, 0, model);
         let id = FunctionId::new(PhbId::new(0), pci.bdfn(node));
-        let identity = Identity {
+        let mut identity = Identity {
             function: id,
             vendor: 0x1b36,
             device: 0x0010,
-            is_virtual,
+            is_virtual: false,
             // Behind power management's eight bytes.
             express: Some(0x48),
+            msi: None,
+            msix: None,
+            pin: None,
         };
+        change(&mut identity);
         let bar = |index: u8, kind, size, flags| Bar {
             index,
             offset: 0x10 + 4 * u16::from(index),
@@ -240,4 +268,69 @@ fn a_short_capability_ends() {
     };
     assert_eq!(seen(2), [0x1234_5678; 3]);
     assert_eq!(seen(1), [0x1234_5678, 0, 0]);
+}
+
+#[test]
+fn a_partition_with_interrupts_sees_how_the_function_sends() {
+    let mut drive = Drive::interrupting();
+    let mut list = vec![drive.read(0x34, 1) as u16];
+    while let Some(next @ 1..) = list.last().map(|at| drive.read(at + 1, 1) as u16) {
+        list.push(next);
+    }
+    assert_eq!(list, [0x48, MSIX, MSI]);
+    assert_eq!((drive.read(MSIX, 1), drive.read(MSI, 1)), (0x11, 5));
+    assert_eq!(drive.read(MSIX + 2, 2), 7, "eight entries");
+    assert_eq!(
+        (drive.read(MSIX + 4, 4), drive.read(MSIX + 8, 4)),
+        (4, 0x84)
+    );
+    assert_eq!(drive.read(0x3c, 4), 3 << 8, "pin C");
+    // Nothing behind it, nor between.
+    for hidden in (0x40..0x48).chain(MSI + 24..0x100).chain([0x100]) {
+        assert_eq!(drive.read(hidden, 1), 0, "{hidden:#x}");
+    }
+}
+
+/// On and off, masked or not. What is sent, and where, stays Pinion's to write.
+#[test]
+fn messages_are_turned_on_and_masked_and_nothing_else() {
+    let mut drive = Drive::interrupting();
+    let node = drive.node;
+    for at in (MSI + 4..MSI + 24).step_by(4) {
+        drive.pci.model_mut(node).put32(at, 0x1111_1111);
+    }
+    let model = drive.pci.model_mut(node);
+    for at in (MSI..MSI + 24).chain(MSIX..MSIX + 12).step_by(2) {
+        model.allow16(at, 0xffff);
+    }
+    let space = |drive: &mut Drive| -> Vec<u32> {
+        (0..0x1000).step_by(4).map(|at| drive.real(at)).collect()
+    };
+    let before = space(&mut drive);
+    for value in [u32::MAX, 0] {
+        for at in (0x34..0x1000).step_by(4) {
+            drive.write(at, 4, value);
+        }
+        let mut expected = before.clone();
+        expected[usize::from(MSIX / 4)] &= 0x3fff_ffff;
+        expected[usize::from(MSIX / 4)] |= value & 0xc000_0000;
+        expected[usize::from(MSI / 4)] &= !0x1_0000;
+        expected[usize::from(MSI / 4)] |= value & 0x1_0000;
+        expected[usize::from(MSI / 4) + 4] = value;
+        assert_eq!(space(&mut drive), expected);
+    }
+    // As Linux does it, and a byte of the mask.
+    drive.write(MSIX + 2, 2, 0xc007);
+    assert_eq!(drive.real(MSIX) >> 16, 0xc007);
+    drive.write(MSIX + 2, 2, 0x8007);
+    assert_eq!(drive.read(MSIX + 2, 2), 0x8007);
+    drive.write(MSI + 17, 1, 0xab);
+    assert_eq!(drive.real(MSI + 16), 0xab00);
+    // The pin.
+    drive.write(4, 2, 0xffff);
+    assert_eq!(drive.real(4) & 0xffff, 0x406);
+    drive.write(4, 2, 6);
+    assert_eq!(drive.real(4) & 0xffff, 6);
+    drive.pci.remove(node);
+    assert!(drive.view.write(&mut drive.pci, MSIX, 4, 0).is_err());
 }

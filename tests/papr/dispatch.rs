@@ -6,6 +6,7 @@ use pinion::addr::GuestAddr;
 use pinion::papr::config::View;
 use pinion::papr::ddw::WindowCalls;
 use pinion::papr::icp::Icp;
+use pinion::papr::messages::{Messages, Sender};
 use pinion::papr::tce::{List, TceCalls};
 use pinion::papr::{Breakpoint, Host, Next, Tables, call, quick};
 use pinion::pci::ConfigAccess;
@@ -13,12 +14,15 @@ use pinion::sim::{Machine, PhbKind};
 
 use super::config::Drive;
 use super::ddw::{BUID, CONFIG, Guest, HIGH, LIOBNS};
+use super::messages::{Told, messages};
 
 /// A partition with 64 KiB that a processor sees.
 struct Model {
     guest: Guest,
     drive: Drive,
     has_windows: bool,
+    messages: Option<Messages>,
+    sender: Told,
     memory: RefCell<Vec<u8>>,
 }
 
@@ -49,6 +53,17 @@ impl Host for Model {
     ) -> Option<()> {
         let known = self.has_windows && (config, buid) == (CONFIG[0], BUID);
         known.then(|| act(&self.drive.view, &mut self.drive.pci))
+    }
+    fn with_messages(
+        &mut self,
+        config: u32,
+        buid: u64,
+        act: &mut dyn FnMut(&Messages, &mut dyn Sender),
+    ) -> Option<()> {
+        let known = (config, buid) == (CONFIG[0], BUID);
+        let messages = self.messages.as_ref().filter(|_| known)?;
+        act(messages, &mut self.sender);
+        Some(())
     }
     fn read(&self, from: GuestAddr, to: &mut [u8]) -> bool {
         let memory = self.memory.borrow();
@@ -120,6 +135,8 @@ impl Model {
             guest: Guest::new(PhbKind::Phb4, 8 << 20),
             drive: Drive::new(),
             has_windows,
+            messages: None,
+            sender: Told::default(),
             memory: RefCell::new(vec![0; 0x1_0000]),
         }
     }
@@ -301,4 +318,44 @@ fn configuration_space_is_read_and_written_by_rtas() {
     }
     model.drive.pci.remove(model.drive.node);
     assert_eq!(model.rtas(14, &[at(8), high, low, 4], 2), [0, u32::MAX]);
+}
+
+/// `ibm,change-msi` and `ibm,query-interrupt-source-number`, as Linux calls them.
+#[test]
+fn messages_are_asked_for_by_rtas() {
+    let mut model = Model::new(true);
+    let (high, low) = ((BUID >> 32) as u32, BUID as u32);
+    let change = |function, count| [CONFIG[0], high, low, function, count, 1];
+    let query = |index| [CONFIG[0], high, low, index];
+    assert_eq!(
+        model.rtas(16, &change(4, 3), 4),
+        [WRONG, 0xdead, 0xdead, 0xdead]
+    );
+    model.messages = Some(messages());
+    assert_eq!(model.rtas(16, &change(4, 3), 4), [0, 3, 2, 2]);
+    // The old form has three answers; an offset says nothing.
+    assert_eq!(model.rtas(16, &change(1, 2), 3), [0, 2, 2]);
+    let mut with_offset = change(0, 0);
+    with_offset[0] |= 0xf000_00ff;
+    assert_eq!(model.rtas(16, &with_offset, 4), [0, 2, 2, 1]);
+    assert_eq!(model.rtas(17, &query(1), 3), [0, 65, 1]);
+    assert_eq!(model.rtas(17, &query(2), 3), [WRONG, 0xdead, 0xdead]);
+    let sent = model.sender.sent.len();
+    for wrong in [
+        [CONFIG[1], high, low, 4, 1, 1],
+        [CONFIG[0], high + 1, low, 4, 1, 1],
+        [CONFIG[0], high, low + 1, 4, 1, 1],
+        [u32::MAX; 6],
+    ] {
+        assert_eq!(model.rtas(16, &wrong, 4)[0], WRONG);
+        assert_eq!(model.rtas(17, &wrong[..4], 3)[0], WRONG);
+    }
+    for given in 0..5 {
+        assert_eq!(model.rtas(16, &change(4, 1)[..given], 4)[0], WRONG);
+        assert_eq!(model.rtas(17, &query(0)[..given.min(3)], 3)[0], WRONG);
+    }
+    assert_eq!(model.sender.sent.len(), sent, "nothing was told");
+    // Nowhere to tell the answers, and no number in the sequence.
+    assert_eq!(model.rtas(16, &change(4, 1)[..5], 0), []);
+    assert_eq!(model.rtas(17, &query(0), 1), [0]);
 }

@@ -11,6 +11,7 @@ mod ddw_hostile;
 mod ddw_turns;
 mod dispatch;
 mod guest;
+mod messages;
 mod tce;
 mod tce_heap;
 mod tce_hostile;

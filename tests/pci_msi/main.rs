@@ -2,12 +2,14 @@
 //! refuse what is written.
 
 mod connect;
+mod lease;
 mod messages;
 
 use pinion::pci::capability::{Msi, Msix};
 use pinion::pci::msi::{
-    ENTRY, Message, MessageCapability, MessageError, MessagePort, MessageTable, Sender,
-    SourceControl, VectorPool, VectorTable, WireError, Wiring, set_pin,
+    ENTRY, Lease, LeaseError, Message, MessageCapability, MessageError, MessageKind, MessagePort,
+    MessageTable, Sender, Senders, SourceControl, VectorPool, VectorTable, WireError, Wiring,
+    set_pin,
 };
 use pinion::pci::{Bdfn, ConfigAccess, ConfigError, FunctionId, PeNumber, PhbId, Registers};
 use std::cell::{Cell, RefCell};
@@ -154,4 +156,95 @@ fn msix(vectors: u16) -> MessageTable {
         pending_offset: 0x3000,
     };
     MessageTable::new(FUNCTION, msix)
+}
+
+const PE: PeNumber = PeNumber::new(5);
+
+/// PHB and controller, which keep what they are told and refuse at one point.
+struct Both {
+    log: RefCell<Vec<String>>,
+    /// Calls until one is refused; once, or from then on.
+    refuse_at: Cell<Option<usize>>,
+    for_ever: bool,
+    owner: RefCell<BTreeMap<u16, u16>>,
+    on: RefCell<BTreeMap<u32, bool>>,
+}
+
+impl Both {
+    fn new(refuse_at: Option<usize>, for_ever: bool) -> Self {
+        Self {
+            log: RefCell::default(),
+            refuse_at: Cell::new(refuse_at),
+            for_ever,
+            owner: RefCell::default(),
+            on: RefCell::default(),
+        }
+    }
+
+    fn asked(&self, what: String) -> Result<(), &'static str> {
+        self.log.borrow_mut().push(what);
+        match self.refuse_at.get() {
+            Some(0) => {
+                if !self.for_ever {
+                    self.refuse_at.set(None);
+                }
+                Err("refused")
+            }
+            Some(left) => {
+                self.refuse_at.set(Some(left - 1));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl MessagePort for Both {
+    type Error = &'static str;
+    fn give(&self, vector: u16, pe: PeNumber) -> Result<(), Self::Error> {
+        self.asked(format!("give {vector} to {}", pe.get()))?;
+        self.owner.borrow_mut().insert(vector, pe.get());
+        Ok(())
+    }
+    fn take_back(&self, vector: u16) -> Result<(), Self::Error> {
+        self.asked(format!("take {vector}"))?;
+        self.owner.borrow_mut().remove(&vector);
+        Ok(())
+    }
+    fn message(&self, vector: u16, _: PeNumber, wide: bool) -> Result<Message, Self::Error> {
+        self.asked(format!("message {vector}"))?;
+        let low = u64::from(vector) << 4 & !0x1f0;
+        Ok(Message {
+            address: if wide {
+                1 << 60 | low
+            } else {
+                0xffff_0000 | low
+            },
+            data: u32::from(vector) & 0x1f,
+        })
+    }
+}
+
+impl SourceControl for Both {
+    type Error = &'static str;
+    fn register(&self, index: u16, source: u32) -> Result<(), Self::Error> {
+        self.asked(format!("register {index} as {source:#x}"))?;
+        assert_eq!(self.on.borrow_mut().insert(source, false), None);
+        Ok(())
+    }
+    fn unmask(&self, source: u32) -> Result<(), Self::Error> {
+        self.asked(format!("unmask {source:#x}"))?;
+        *self.on.borrow_mut().get_mut(&source).unwrap() = true;
+        Ok(())
+    }
+    fn mask(&self, source: u32) -> Result<(), Self::Error> {
+        self.asked(format!("mask {source:#x}"))?;
+        *self.on.borrow_mut().get_mut(&source).unwrap() = false;
+        Ok(())
+    }
+    fn unregister(&self, source: u32) -> Result<(), Self::Error> {
+        self.asked(format!("unregister {source:#x}"))?;
+        assert!(self.on.borrow_mut().remove(&source).is_some());
+        Ok(())
+    }
 }

@@ -5,10 +5,10 @@ use super::groups::Found;
 use super::memory::{self, Space};
 use super::xive::{self, Exploited};
 use super::{
-    Activity, Defined, Partition, PartitionError, Plan, Slot, TABLE, devices, load, partitions,
-    roster, run,
+    Activity, Assigned, Defined, Partition, PartitionError, Plan, Slot, TABLE, devices, groups,
+    load, partitions, roster, run,
 };
-use crate::boot::{clock, interrupts, runtime, secondaries};
+use crate::boot::{clock, interrupts, pci, runtime, secondaries};
 use crate::cpu::guest::{Vcpu, lpcr};
 use crate::cpu::{self, Area, ThreadState};
 use crate::papr::bridge::Bridge;
@@ -176,22 +176,24 @@ fn prepare(defined: &Arc<Defined>) -> Result<Arc<Partition>, PartitionError> {
     clock::read();
     let plan: &Plan = defined.plan();
     let assigned = defined.groups();
-    let found = assigned
-        .iter()
-        .map(|it| Found::new(it).ok_or(PartitionError::NotUp));
-    let (groups, bridges): (Vec<Found>, Vec<Bridge>) =
-        found.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
-    let registers = groups.iter().flat_map(|group| &group.pages);
-    let space = Space::new(Arc::clone(defined), registers)?;
+    let registers = assigned.iter().filter_map(|it| {
+        let (phb, at) = it.place;
+        Some(groups::pages(pci::host(phb)?, at))
+    });
+    let registers: Vec<_> = registers.flatten().collect();
+    let space = Space::new(Arc::clone(defined), &registers)?;
     let lpid = space.lpid();
-    let offer = xive::offered(&plan.bootargs);
-    let loaded = load::load(plan, &space, lpid, offer.is_some(), &bridges);
-    let loaded = loaded.map_err(PartitionError::Load)?;
-    devices::open_all(defined)?;
-    let xive = match offer {
+    let xive = match xive::offered(&plan.bootargs) {
         Some(offer) => Some(Exploited::new(offer, plan.vcpus as u32, &space)?),
         None => None,
     };
+    let filled = fill(defined, &assigned, &space, xive.as_ref());
+    let (groups, loaded) = filled.inspect_err(|_| {
+        // No vCPU has run: nothing of it is in use.
+        if let Some(xive) = &xive {
+            xive.release();
+        }
+    })?;
     let lpcr = match &xive {
         Some(_) => lpcr::START | lpcr::EXTERNAL,
         None => lpcr::START,
@@ -227,6 +229,30 @@ fn prepare(defined: &Arc<Defined>) -> Result<Arc<Partition>, PartitionError> {
         first.set_activity(Activity::Runs);
     }
     Ok(partition)
+}
+
+/// Finds the groups of a partition, loads what it starts with, and lets its devices
+/// do DMA.
+fn fill(
+    defined: &Defined,
+    assigned: &[Assigned],
+    space: &Space,
+    xive: Option<&Exploited>,
+) -> Result<(Vec<Found>, load::Loaded), PartitionError> {
+    let interrupts = xive.map(|xive| (xive, space));
+    let found = assigned.iter().map(|it| Found::new(it, interrupts));
+    let (groups, bridges): (Vec<Found>, Vec<Bridge>) =
+        found.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+    let loaded = load::load(
+        defined.plan(),
+        space,
+        space.lpid(),
+        xive.is_some(),
+        &bridges,
+    );
+    let loaded = loaded.map_err(PartitionError::Load)?;
+    devices::open_all(defined)?;
+    Ok((groups, loaded))
 }
 
 /// A thread for each vCPU: those that are free, of `chip` first, then the boot

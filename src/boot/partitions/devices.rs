@@ -253,6 +253,7 @@ fn take(defined: &Defined, assigned: &Assigned) -> Result<(), PartitionError> {
     let (engine, _) = machinery()?;
     super::hide(defined, assigned.place);
     close_windows(defined, assigned)?;
+    super::silence(defined, assigned)?;
     let window = defined.domain().take(engine, assigned.pe)?;
     defined.windows().forget(assigned.liobn);
     pci::windows::forget(&window);

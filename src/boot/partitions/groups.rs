@@ -1,16 +1,23 @@
 //! What a partition finds of its groups of functions: a host bridge each, the
-//! functions behind it, and their registers.
+//! functions behind it, their registers and interrupts.
 
-use super::Assigned;
+use super::memory::Space as Memory;
+use super::signals::Signals;
+use super::xive::{Exploited, XiveError};
+use super::{Assigned, PartitionError};
 use crate::addr::{BusAddr, HostAddr};
 use crate::boot::pci::platform::Platform;
 use crate::boot::pci::{self, Host};
 use crate::papr::bridge::{self, Bridge, Function, Space};
 use crate::papr::config::{Identity, View};
 use crate::papr::group::Group;
+use crate::papr::messages::{Limits, Messages, Sender};
 use crate::partition::registers::{self, Registers, SharedPage};
 use crate::pci::bar::{Bar, BarKind};
-use crate::pci::{Bdfn, ConfigAccess, FunctionId, FunctionIndex, GroupIndex, VirtualIndex};
+use crate::pci::msi::MessageCapability;
+use crate::pci::{
+    Bdfn, ConfigAccess, FunctionId, FunctionIndex, GroupIndex, PeNumber, VirtualIndex,
+};
 use crate::phb::Config;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -113,19 +120,45 @@ impl Member {
         }
     }
 
-    fn view(&self, host: &Host, ids: &Ids) -> View {
+    fn view(&self, host: &Host, ids: &Ids, signals: Option<&Signals>) -> View {
+        let Limits { msi, msix } = signals.map_or(Limits::default(), Signals::limits);
+        let capabilities = match self.what {
+            What::Physical(at) => host.topology[at].capabilities,
+            What::Virtual(_) => Default::default(),
+        };
+        let line = signals.and_then(Signals::line);
         let identity = Identity {
             function: self.id,
             vendor: ids.vendor,
             device: ids.device,
             is_virtual: matches!(self.what, What::Virtual(_)),
             express: ids.express,
+            msi: capabilities
+                .msi
+                .filter(|_| msi > 0)
+                .and_then(MessageCapability::new),
+            msix: capabilities.msix.filter(|_| msix > 0).map(|it| it.offset),
+            pin: line.map(|line| line.pin),
         };
         let bars = self.bars(host).into_iter();
         View::new(identity, bars.map(|(bar, bus, _)| (bar, bus)))
     }
 
-    fn describe(&self, host: &Host, config: u32, ids: &Ids) -> Function {
+    /// Its interrupts, of a partition that can use them. Virtual functions have none
+    /// yet.
+    fn signals(
+        &self,
+        assigned: &Assigned,
+        interrupts: Option<(&Exploited, &Memory)>,
+    ) -> Result<Option<Signals>, XiveError> {
+        let (What::Physical(at), Some(interrupts)) = (self.what, interrupts) else {
+            return Ok(None);
+        };
+        let pe = PeNumber::new(assigned.pe.pe);
+        Signals::new(assigned.place.0, (at, pe), interrupts).map(Some)
+    }
+
+    fn describe(&self, host: &Host, config: u32, ids: &Ids, signals: Option<&Signals>) -> Function {
         let space = |(bar, bus, host): (Bar, BusAddr, HostAddr)| Space {
             bar: bar.index,
             wide: matches!(bar.kind, BarKind::Memory64 { .. }),
@@ -144,6 +177,8 @@ impl Member {
             revision: ids.revision,
             class: ids.class,
             spaces: self.bars(host).into_iter().map(space).collect(),
+            messages: signals.map_or(Limits::default(), Signals::limits),
+            line: signals.and_then(Signals::line),
         }
     }
 }
@@ -189,29 +224,47 @@ pub(super) fn is_apart(host: &Host, at: GroupIndex) -> Result<(), SharedPage> {
     registers::exclusive(&registers_of(host, at), others.chain(bridges))
 }
 
+/// A function as a run of its partition found it.
+struct FoundFunction {
+    /// As the partition names it.
+    config: u32,
+    view: View,
+    signals: Option<Signals>,
+}
+
 /// A group as a run of its partition found it at its start.
 pub(super) struct Found {
     group: Arc<Group<Platform>>,
     phb: u16,
-    functions: Vec<(u32, View)>,
-    /// Pages of its registers.
-    pub(super) pages: Vec<Registers>,
+    functions: Vec<FoundFunction>,
 }
 
 impl Found {
-    /// What there is of a group, and how the partition's tree tells it; `None`
-    /// if its PHB does not work.
-    pub(super) fn new(assigned: &Assigned) -> Option<(Self, Bridge)> {
+    /// What there is of a group, and how the partition's tree tells it; with
+    /// interrupts if the partition can use them.
+    ///
+    /// # Errors
+    /// Its PHB does not work, or an interrupt cannot be the partition's, which must
+    /// not be run.
+    pub(super) fn new(
+        assigned: &Assigned,
+        interrupts: Option<(&Exploited, &Memory)>,
+    ) -> Result<(Self, Bridge), PartitionError> {
         let (phb, at) = assigned.place;
-        let host = pci::host(phb)?;
+        let host = pci::host(phb).ok_or(PartitionError::NotUp)?;
         let group = Arc::clone(&assigned.group);
         let members = members(host, at);
         let (mut functions, mut described) = (Vec::new(), Vec::new());
         for (member, config) in members.iter().zip(numbers(&members)) {
             if member.is_active(host) {
                 let ids = member.ids(host);
-                functions.push((config, member.view(host, &ids)));
-                described.push(member.describe(host, config, &ids));
+                let signals = member.signals(assigned, interrupts)?;
+                described.push(member.describe(host, config, &ids, signals.as_ref()));
+                functions.push(FoundFunction {
+                    config,
+                    view: member.view(host, &ids, signals.as_ref()),
+                    signals,
+                });
             }
         }
         let bridge = Bridge {
@@ -223,14 +276,22 @@ impl Found {
             group,
             phb,
             functions,
-            pages: pages(host, at),
         };
-        Some((found, bridge))
+        Ok((found, bridge))
     }
 
     /// What names its host bridge.
     pub(super) fn buid(&self) -> u64 {
         self.group.buid()
+    }
+
+    /// Whether it is this group.
+    pub(super) fn is(&self, assigned: &Assigned) -> bool {
+        Arc::ptr_eq(&self.group, &assigned.group)
+    }
+
+    fn function(&self, config: u32) -> Option<&FoundFunction> {
+        self.functions.iter().find(|it| it.config == config)
     }
 
     /// One access to configuration space of a function; `None` if there is none
@@ -240,8 +301,31 @@ impl Found {
         config: u32,
         act: &mut dyn FnMut(&View, &mut dyn ConfigAccess),
     ) -> Option<()> {
-        let (_, view) = self.functions.iter().find(|it| it.0 == config)?;
+        let function = self.function(config)?;
         let host = pci::host(self.phb)?;
-        self.group.keep(|| act(view, &mut Config::known(&host.phb)))
+        self.group
+            .keep(|| act(&function.view, &mut Config::known(&host.phb)))
+    }
+
+    /// One call for the messages of a function; `None` if there is none of this
+    /// name, it has none, or the group was taken away.
+    pub(super) fn messages(
+        &self,
+        config: u32,
+        act: &mut dyn FnMut(&Messages, &mut dyn Sender),
+    ) -> Option<()> {
+        let signals = self.function(config)?.signals.as_ref()?;
+        self.group.keep(|| signals.with_messages(act)).flatten()
+    }
+
+    /// See [`Signals::silence`], for all functions of a group that was closed to its
+    /// partition.
+    ///
+    /// # Errors
+    /// The first one's; all are tried.
+    pub(super) fn silence(&self, xive: &Exploited, memory: &Memory) -> Result<(), XiveError> {
+        let all = self.functions.iter().filter_map(|it| it.signals.as_ref());
+        let silenced = all.map(|signals| signals.silence(xive, memory));
+        silenced.fold(Ok(()), Result::and)
     }
 }

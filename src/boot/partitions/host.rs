@@ -10,6 +10,7 @@ use crate::error;
 use crate::papr::config::View;
 use crate::papr::ddw::WindowCalls;
 use crate::papr::icp::Icp;
+use crate::papr::messages::{Messages, Sender};
 use crate::papr::tce::{List, TceCalls};
 use crate::papr::xive::{Machine, Xive};
 use crate::papr::{self, Breakpoint, Tables};
@@ -81,6 +82,16 @@ impl papr::Host for Caller<'_> {
     ) -> Option<()> {
         let mut groups = self.partition.groups.iter();
         groups.find(|it| it.buid() == buid)?.access(config, act)
+    }
+
+    fn with_messages(
+        &mut self,
+        config: u32,
+        buid: u64,
+        act: &mut dyn FnMut(&Messages, &mut dyn Sender),
+    ) -> Option<()> {
+        let mut groups = self.partition.groups.iter();
+        groups.find(|it| it.buid() == buid)?.messages(config, act)
     }
 
     fn read(&self, from: GuestAddr, to: &mut [u8]) -> bool {

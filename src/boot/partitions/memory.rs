@@ -186,10 +186,16 @@ impl Space {
     /// in a processor when this returns. The PHB may still hold some as posted
     /// writes; a read of the same function, as of a detach, comes behind those.
     pub fn hide(&self, registers: &[Registers]) {
+        let pages = registers.iter();
+        self.unmap(pages.map(|pages| (same(pages.start), pages.bytes)));
+    }
+
+    /// Takes ranges of registers out of the partition's reach, as [`Space::hide`].
+    pub fn unmap(&self, ranges: impl IntoIterator<Item = (GuestAddr, u64)>) {
         let mut tree = self.tree.lock();
         let Some(tree) = tree.as_mut() else { return };
-        for pages in registers {
-            tree.unmap(&Tables, same(pages.start), pages.bytes);
+        for (at, bytes) in ranges {
+            tree.unmap(&Tables, at, bytes);
         }
         cpu::guest::forget_translations(self.lpid());
     }

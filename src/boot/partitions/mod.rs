@@ -19,6 +19,7 @@ mod manifest;
 mod memory;
 mod roster;
 mod run;
+mod signals;
 mod xive;
 
 pub use audited::audited;
@@ -215,6 +216,22 @@ fn hide(defined: &Defined, (phb, at): roster::Place) {
     let mut runs = all.iter();
     if let Some(run) = runs.find(|run| core::ptr::eq(&*run.defined, defined)) {
         run.memory.hide(&pages);
+    }
+}
+
+/// Takes the interrupts of a group, whose calls have ended, from its partition's
+/// run, if there is one.
+fn silence(defined: &Defined, assigned: &Assigned) -> Result<(), XiveError> {
+    let runs = partitions();
+    let mut runs = runs.iter();
+    let run = runs
+        .find(|run| core::ptr::eq(&*run.defined, defined))
+        .cloned();
+    let Some(run) = run else { return Ok(()) };
+    let group = run.groups.iter().find(|group| group.is(assigned));
+    match group.zip(run.xive.as_ref()) {
+        Some((group, xive)) => group.silence(xive, &run.memory),
+        None => Ok(()),
     }
 }
 

@@ -50,8 +50,11 @@ pub enum XiveError {
     #[error("source {0} has pages that are not of 64K")]
     Pages(Source),
     /// The controller may still use the partition's memory.
-    #[error("the interrupt controller does not let go of its queues")]
+    #[error("the interrupt controller does not let go of its sources and queues")]
     Held,
+    /// A function may still send what was a partition's interrupt.
+    #[error("the PHB does not take vectors back")]
+    Vectors,
 }
 
 /// What the machine offers, if a partition can use it and does not decline as
@@ -166,7 +169,9 @@ impl Exploited {
             pages.off(delivery.bus());
         }
         let flags = Flags::from_bits_truncate(info.flags);
-        let trigger = (info.trigger_page != 0).then(|| HostAddr::new(info.trigger_page));
+        // A source of one page is triggered there too (skiboot hw/xive.c).
+        let trigger = (info.trigger_page != 0 && info.trigger_page != info.eoi_page)
+            .then(|| HostAddr::new(info.trigger_page));
         // The size is told for both together.
         if info.page_shift != PAGE_SHIFT + u32::from(trigger.is_some()) {
             return Err(XiveError::Pages(source));
@@ -187,6 +192,29 @@ impl Exploited {
             map(space, lisn.trigger_page(), trigger)?;
         }
         Ok(lisn)
+    }
+
+    /// Takes sources away again: the partition neither gets nor changes them any more
+    /// when this returns.
+    ///
+    /// # Errors
+    /// Firmware refuses: those that are left must not be anybody else's. May be
+    /// tried again.
+    pub(super) fn take(&self, lisns: &[Lisn], space: &Space) -> Result<(), XiveError> {
+        let both = lisns
+            .iter()
+            .flat_map(|it| [it.management_page(), it.trigger_page()]);
+        space.unmap(both.map(|page| (page, 1 << PAGE_SHIFT)));
+        let mut state = self.state.lock();
+        let mut controller = Controller {
+            base: self.base,
+            space: None,
+        };
+        for lisn in lisns {
+            let taken = state.take(&mut controller, *lisn);
+            taken.map_err(|Refused| XiveError::Held)?;
+        }
+        Ok(())
     }
 
     /// Puts a vCPU's context on the running thread.

@@ -13,6 +13,7 @@ pub mod recover;
 mod removal;
 mod report;
 mod show;
+pub mod vectors;
 pub mod windows;
 mod withdraw;
 

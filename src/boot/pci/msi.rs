@@ -1,27 +1,22 @@
 //! Interrupts of devices below the machine's PHBs, for Pinion's own drivers:
 //! a message by MSI-X or MSI, or the function's line.
 
-use super::device::{Bar, Order};
+use super::vectors::{NoWords, Words, held_by, line_of, table_of, with_pool};
 use super::{Bridge, Host, bridges};
 use crate::addr::HostAddr;
 use crate::boot::interrupts::device::{Desk, Driver, MessageSources, close_line, open_line};
 use crate::boot::{interrupts, runtime};
-use crate::drivers::RegisterAccess;
 use crate::irq::{Kind, Name, Snapshot};
 use crate::opal::Firmware;
-use crate::pci::capability::Msix;
 use crate::pci::msi::{
-    ENTRY, MessageCapability, MessageTable, Sender, VectorPool, VectorTable, Wired, Wiring, set_pin,
+    MessageCapability, MessageTable, Sender, VectorTable, Wired, Wiring, set_pin,
 };
-use crate::pci::{ConfigAccess, FunctionId, FunctionIndex, PeNumber, Registers};
+use crate::pci::{ConfigAccess, FunctionId, FunctionIndex, Registers};
 use crate::phb::{Config, Mapped, Phb, Spied};
-use crate::warning;
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::Ordering;
-use spin::{Mutex, Once};
 
 /// How a function interrupts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,64 +37,6 @@ impl fmt::Display for Way {
             Self::Line => "line",
         })
     }
-}
-
-/// The vectors of each PHB, in the order of [`bridges`]. A lock is held while a
-/// function is connected or disconnected, never while anybody waits for an
-/// interrupt.
-static POOLS: Once<Vec<Mutex<Option<VectorPool>>>> = Once::new();
-
-fn pools() -> &'static [Mutex<Option<VectorPool>>] {
-    POOLS.call_once(|| bridges().iter().map(pool_of).map(Mutex::new).collect())
-}
-
-fn pool_of(bridge: &Bridge) -> Option<VectorPool> {
-    let host = bridge.host()?;
-    let range = bridge.described.interrupts.messages?;
-    match VectorPool::new(host.info.id(), range, is_firmware) {
-        Ok(pool) => Some(pool),
-        Err(fault) => {
-            warning!("{}: no messages: {fault}", bridge.described.name());
-            None
-        }
-    }
-}
-
-/// Whether a source is firmware's own (`opal-interrupts`).
-fn is_firmware(source: u32) -> bool {
-    let firmware = runtime::machine().and_then(|machine| machine.firmware.as_ref());
-    firmware.is_some_and(|it| it.interrupts.iter().any(|own| own.source == source))
-}
-
-/// Vectors of a PHB that a PE has.
-fn held_by(index: u16, pe: PeNumber) -> u16 {
-    let pool = pools().get(usize::from(index)).map(Mutex::lock);
-    pool.and_then(|pool| Some(pool.as_ref()?.held_by(pe)))
-        .unwrap_or(0)
-}
-
-/// A table of messages in a BAR.
-struct Words(Bar);
-
-impl VectorTable for Words {
-    fn read32(&mut self, offset: u32) -> u32 {
-        self.0.read32(offset.into())
-    }
-
-    fn write32(&mut self, offset: u32, value: u32) {
-        self.0.write32(offset.into(), value);
-    }
-}
-
-/// A function without one.
-struct NoWords;
-
-impl VectorTable for NoWords {
-    fn read32(&mut self, _: u32) -> u32 {
-        u32::MAX
-    }
-
-    fn write32(&mut self, _: u32, _: u32) {}
 }
 
 /// A function of a PHB that was taken.
@@ -139,25 +76,12 @@ impl Place {
         }
     }
 
-    fn words(&self, host: &Host, msix: &Msix) -> Result<Words, String> {
-        let mut bars = host.plan.bars_of(self.at);
-        let bar = bars
-            .find(|it| it.bar.index == msix.table_bar)
-            .ok_or("the BAR with its table of messages has no place")?;
-        let start = bar.host.checked_add(msix.table_offset.into());
-        let start = start.ok_or("its table of messages is nowhere")?;
-        let bytes = u64::from(msix.vectors) * u64::from(ENTRY);
-        // SAFETY: the scan has checked that the table lies in the BAR, and the
-        // function decodes it where the plan says, while its group is up.
-        Ok(Words(unsafe { Bar::new(start, bytes, Order::Little) }))
-    }
-
     fn sender(&self, host: &Host, way: Way) -> Result<(Sender, Option<Words>), String> {
         let function = &host.topology[self.at];
         if way == Way::Table {
             let msix = function.capabilities.msix.ok_or("it has no MSI-X")?;
             let table = MessageTable::new(function.id, msix);
-            return Ok((Sender::Table(table), Some(self.words(host, &msix)?)));
+            return Ok((Sender::Table(table), Some(table_of(host, self.at, &msix)?)));
         }
         let msi = function.capabilities.msi.ok_or("it has no MSI")?;
         let capability = MessageCapability::new(msi);
@@ -238,13 +162,7 @@ impl Place {
 
     fn connect_line(&self, bridge: &Bridge, host: &Host, desk: &Desk) -> Result<u32, String> {
         let id = self.id(host);
-        let line = host.plan.lines.grant(&host.topology, &host.groups, self.at);
-        let line = line.ok_or("it has no line of its group's own")?;
-        let source = bridge.described.interrupts.lines.get(usize::from(line));
-        let source = source.copied().flatten();
-        let source = source
-            .filter(|source| !is_firmware(*source))
-            .ok_or_else(|| format!("the tree names no source for line {line}"))?;
+        let (line, source) = line_of(bridge, host, self.at)?;
         open_line(self.driver, id, line, source, desk).map_err(text)?;
         let mut config = Config::known(&host.phb);
         if let Err(error) = set_pin(&mut Registers::new(&mut config, id), true) {
@@ -296,19 +214,17 @@ impl Place {
             Some(words) => words,
             None => &mut none,
         };
-        let mut pool = pools()
-            .get(usize::from(self.phb))
-            .ok_or("no such PHB")?
-            .lock();
-        let pool = pool.as_mut().ok_or("its PHB has no messages")?;
-        let mut config = Config::known(&host.phb);
-        Ok(what(&mut Wiring {
-            registers: Registers::new(&mut config, function),
-            table,
-            port: &host.phb,
-            sources: &sources,
-            pool,
-        }))
+        let wired = with_pool(self.phb, |pool| {
+            let mut config = Config::known(&host.phb);
+            what(&mut Wiring {
+                registers: Registers::new(&mut config, function),
+                table,
+                port: &host.phb,
+                sources: &sources,
+                pool,
+            })
+        });
+        Ok(wired.ok_or("its PHB has no messages")?)
     }
 }
 

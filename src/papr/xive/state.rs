@@ -89,6 +89,19 @@ impl Xive {
         Ok(lisn)
     }
 
+    /// Takes a source away, which the partition cannot reach any more: it is off, and
+    /// nothing of it is on its way to a queue. Its number may be given again.
+    ///
+    /// # Errors
+    /// Firmware's: the partition has it still. May be tried again.
+    pub fn take(&mut self, machine: &mut dyn Machine, lisn: Lisn) -> Result<(), Refused> {
+        self.turn_off(machine, lisn)?;
+        if let Some(slot) = self.slot(lisn) {
+            *slot = None;
+        }
+        Ok(())
+    }
+
     /// A source.
     pub fn source(&self, lisn: Lisn) -> Option<&Assigned> {
         self.sources.get(lisn.get() as usize)?.as_ref()
@@ -181,6 +194,16 @@ impl Xive {
         Ok(())
     }
 
+    /// A source, if there is one, is off and goes nowhere.
+    fn turn_off(&mut self, machine: &mut dyn Machine, lisn: Lisn) -> Result<(), Refused> {
+        let Some(assigned) = self.source(lisn).copied() else {
+            return Ok(());
+        };
+        machine.load(&assigned.source, SET_PQ_01);
+        let synced = machine.sync(&assigned.source);
+        synced.and(self.route(machine, lisn, None, lisn.get()))
+    }
+
     /// Everything as it was at the start: sources off and routed nowhere, no
     /// queues. Also at the end of a partition, whose memory is in use by the
     /// controller until this has succeeded.
@@ -190,13 +213,7 @@ impl Xive {
     pub fn reset(&mut self, machine: &mut dyn Machine) -> Result<(), Refused> {
         let mut result = Ok(());
         for lisn in (0..LISNS).map(Lisn::new) {
-            let Some(assigned) = self.source(lisn).copied() else {
-                continue;
-            };
-            machine.load(&assigned.source, SET_PQ_01);
-            let synced = machine.sync(&assigned.source);
-            let routed = self.route(machine, lisn, None, lisn.get());
-            result = result.and(synced).and(routed);
+            result = result.and(self.turn_off(machine, lisn));
         }
         for vcpu in 0..self.vcpus() {
             for priority in 0..PRIORITIES {

@@ -306,6 +306,41 @@ fn lisns_run_out() {
 }
 
 #[test]
+fn a_source_that_was_taken_is_nobodys_until_it_is_given_again() {
+    let mut rig = Rig::new();
+    let device = Lisn::new(FIRST_DEVICE);
+    let source = rig.xive.source(device).unwrap().source;
+    assert_eq!(rig.call(IntSetQueueConfig, &[1, 1, 6, 0x2000, 12]), 0);
+    assert_eq!(rig.call(IntSetSourceConfig, &[2, DEVICE, 1, 6, 77]), 0);
+    // Firmware refuses: it stays, and goes on.
+    rig.model.rng = Some(Rng::new(1));
+    rig.model.refuses = 1;
+    assert_eq!(rig.xive.take(&mut rig.model, device), Err(Refused));
+    assert!(rig.xive.source(device).is_some());
+    rig.model.refuses = 0;
+    assert_eq!(rig.xive.take(&mut rig.model, device), Ok(()));
+    assert!(rig.model.routes.is_empty());
+    rig.check();
+    let changes = rig.model.changes;
+    for (token, arguments) in [
+        (IntGetSourceInfo, &[0, DEVICE][..]),
+        (IntSetSourceConfig, &[2, DEVICE, 1, 6, 77]),
+        (IntGetSourceConfig, &[0, DEVICE]),
+        (IntEsb, &[0, DEVICE, 0xd00]),
+        (IntSync, &[0, DEVICE]),
+    ] {
+        assert_eq!(rig.call(token, arguments), code::P2, "{token:?}");
+    }
+    assert_eq!(rig.call(IntReset, &[0]), 0);
+    // Nothing but the others' and the queue's.
+    assert!(rig.model.changes > changes);
+    assert_eq!(rig.xive.take(&mut rig.model, device), Ok(()));
+    assert_eq!(rig.xive.give(source, Purpose::Device), Ok(device));
+    let [to, priority, number, _] = rig.answers(IntGetSourceConfig, &[0, DEVICE]);
+    assert_eq!((to, priority, number), (0, 0xff, DEVICE));
+}
+
+#[test]
 fn whatever_is_asked_for_the_controller_stays_in_the_partition() {
     let calls = [
         IntGetSourceInfo,

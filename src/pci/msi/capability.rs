@@ -10,7 +10,8 @@ use crate::pci::registers::COMMAND;
 
 const CONTROL: u16 = 2;
 const ADDRESS: u16 = 4;
-const ENABLE: u16 = 1;
+/// Turns messages on, in the control register behind id and next pointer.
+pub const ENABLE: u16 = 1;
 /// Multiple message enable: base-2 logarithm of the count.
 const COUNT: u16 = 7 << 4;
 
@@ -22,13 +23,28 @@ impl MessageCapability {
     /// For a capability that lies wholly in the first 256 bytes; `None` if its
     /// mask bits do not.
     pub fn new(msi: Msi) -> Option<Self> {
-        let length = match (msi.wide, msi.maskable) {
+        let known = Self(msi);
+        (msi.offset <= 0x100 - known.bytes()).then_some(known)
+    }
+
+    /// Its offset in configuration space.
+    pub fn offset(&self) -> u16 {
+        self.0.offset
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> u16 {
+        match (self.0.wide, self.0.maskable) {
             (false, false) => 10,
             (true, false) => 14,
             (false, true) => 20,
             (true, true) => 24,
-        };
-        (msi.offset <= 0x100 - length).then_some(Self(msi))
+        }
+    }
+
+    /// Messages that the function can send.
+    pub fn vectors(&self) -> u16 {
+        self.0.vectors.into()
     }
 
     /// Whether it takes an address of 64 bits.
@@ -46,7 +62,8 @@ impl MessageCapability {
         self.0.offset + if self.0.wide { 12 } else { 8 }
     }
 
-    fn mask_bits(&self) -> Option<u16> {
+    /// Offset of its mask bits in configuration space, if it has any.
+    pub fn mask_bits(&self) -> Option<u16> {
         self.0.maskable.then_some(self.data() + 4)
     }
 

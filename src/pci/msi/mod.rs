@@ -6,13 +6,15 @@
 //! vectors are handed out per PE: [`VectorPool`].
 
 mod capability;
+mod lease;
 mod pool;
 mod table;
 mod wire;
 
-pub use capability::{MessageCapability, set_pin};
+pub use capability::{ENABLE as MSI_ENABLE, MessageCapability, set_pin};
+pub use lease::{Lease, LeaseError, MessageKind, Senders};
 pub use pool::{PoolFault, VectorError, VectorPool, Vectors};
-pub use table::{ENTRY, MessageTable, VectorTable};
+pub use table::{CONTROL_BITS as MSIX_CONTROL, ENTRY, MessageTable, VectorTable};
 pub use wire::{MessagePort, Sender, SourceControl, WireError, Wired, Wiring};
 
 use super::address::FunctionId;

@@ -12,6 +12,9 @@ const ENABLE: u16 = 1 << 15;
 /// Masks all messages, whatever their entries say.
 const FUNCTION_MASK: u16 = 1 << 14;
 
+/// What of the control register can be written.
+pub const CONTROL_BITS: u16 = ENABLE | FUNCTION_MASK;
+
 /// Bytes of an entry: address (8), data (4), vector control (4).
 pub const ENTRY: u32 = 16;
 const DATA: u32 = 8;
@@ -137,6 +140,18 @@ impl MessageTable {
         off.and(masked).and(cleared)
     }
 
+    /// Ends all messages, and leaves the table as it is: for a function that may
+    /// not decode memory.
+    ///
+    /// # Errors
+    /// The register does not keep it.
+    pub fn turn_off<C: ConfigAccess + ?Sized>(
+        &self,
+        registers: &mut Registers<'_, C>,
+    ) -> Result<(), MessageError> {
+        self.write_control(registers, FUNCTION_MASK)
+    }
+
     fn entry(&self, vector: u16) -> Result<u32, MessageError> {
         if vector >= self.msix.vectors {
             return Err(MessageError::Vector {
@@ -188,6 +203,6 @@ impl MessageTable {
         value: u16,
     ) -> Result<(), MessageError> {
         let at = self.msix.offset + CONTROL;
-        write_bits16(registers, at, value, ENABLE | FUNCTION_MASK)
+        write_bits16(registers, at, value, CONTROL_BITS)
     }
 }

@@ -6,7 +6,9 @@ use crate::checks::{Outcome, interrupts_so_far, last_vector, pause, want};
 use crate::edu::Edu;
 use crate::nvme;
 use crate::random::Random;
+use crate::signals;
 use crate::tree::{self, Bridge};
+use crate::xive;
 use core::arch::asm;
 
 pub const GET_TCE: u64 = 0x1c;
@@ -16,7 +18,11 @@ pub const PUT_TCE_INDIRECT: u64 = 0x13c;
 
 /// H_PARAMETER, and what RTAS says to a wrong argument.
 const PARAMETER: i64 = -4;
-const WRONG: u32 = -3i32 as u32;
+pub const WRONG: u32 = -3i32 as u32;
+
+/// Ids of capabilities.
+pub const MSI: u32 = 5;
+pub const MSIX: u32 = 0x11;
 
 /// Rights of an entry.
 pub const READ: u64 = 1;
@@ -49,24 +55,40 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("device-hostile", hostile),
     ("device-dma", dma),
     ("device-windows", windows),
+    ("device-messages", signals::messages),
 ];
 
 impl Device {
-    fn config(&self, offset: u32) -> [u32; 3] {
+    pub fn config(&self, offset: u32) -> [u32; 3] {
         let Bridge { buid, config, .. } = self.bridge;
         let address = config | (offset & 0xff) | ((offset & 0xf00) << 20);
         [address, (buid >> 32) as u32, buid as u32]
     }
 
     /// Status and value.
-    fn read_config(&self, offset: u32, size: u32) -> (u32, u32) {
+    pub fn read_config(&self, offset: u32, size: u32) -> (u32, u32) {
         let [address, high, low] = self.config(offset);
         let mut answers = [0; 2];
         rtas(14, &[address, high, low, size], &mut answers);
         (answers[0], answers[1])
     }
 
-    fn write_config(&self, offset: u32, size: u32, value: u32) -> u32 {
+    /// Where a capability is.
+    pub fn capability(&self, wanted: u32) -> Result<Option<u32>, &'static str> {
+        let mut at = self.read_config(0x34, 1).1;
+        for _ in 0..48 {
+            if at == 0 {
+                return Ok(None);
+            }
+            if self.read_config(at, 1).1 == wanted {
+                return Ok(Some(at));
+            }
+            at = self.read_config(at + 1, 1).1;
+        }
+        Err("the list of capabilities has no end")
+    }
+
+    pub fn write_config(&self, offset: u32, size: u32, value: u32) -> u32 {
         let [address, high, low] = self.config(offset);
         let mut answers = [0];
         rtas(15, &[address, high, low, size, value], &mut answers);
@@ -151,17 +173,12 @@ fn configuration(device: &Device) -> Outcome {
         (read(4, 2).1 & !0x400) == 6,
         "the command register has other bits",
     )?;
-    // Neither MSI nor MSI-X.
-    let mut at = read(0x34, 1).1;
-    for _ in 0..48 {
-        if at == 0 {
-            break;
-        }
-        let (_, id) = read(at, 1);
-        want(id != 5 && id != 0x11, "messages are offered")?;
-        at = read(at + 1, 1).1;
-    }
-    want(at == 0, "the list of capabilities has no end")?;
+    // MSI and MSI-X only where the partition takes interrupts of devices.
+    let messages = device.capability(MSI)?.or(device.capability(MSIX)?);
+    want(
+        messages.is_some() == xive::is_there(),
+        "messages are offered, or not, against what there is",
+    )?;
     want(read(1, 4).0 == WRONG, "a misaligned access is not refused")?;
     want(read(0, 3).0 == WRONG, "three bytes are not refused")?;
     let mut answers = [0; 2];

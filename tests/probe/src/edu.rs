@@ -6,6 +6,9 @@ use crate::device::{BOTH, BUFFERS, Device, PAGE, READ};
 use core::arch::asm;
 
 const LIVENESS: u64 = 0x04;
+const STATUS: u64 = 0x24;
+const RAISE: u64 = 0x60;
+const ACKNOWLEDGE: u64 = 0x64;
 const SOURCE: u64 = 0x80;
 const TARGET: u64 = 0x88;
 const COUNT: u64 = 0x90;
@@ -57,6 +60,16 @@ impl Edu {
             "it does not invert its word",
         )?;
         Ok(Self(registers))
+    }
+
+    /// Interrupts.
+    pub fn raise(&self) {
+        store(self.0 + RAISE, 1);
+    }
+
+    /// Its interrupt is over: the pin is let go of.
+    pub fn acknowledge(&self) {
+        store(self.0 + ACKNOWLEDGE, load(self.0 + STATUS));
     }
 
     fn copy(&self, from: u64, to: u64, command: u64) -> Outcome {

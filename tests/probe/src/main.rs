@@ -24,6 +24,8 @@ mod print;
 #[cfg(target_os = "none")]
 mod random;
 #[cfg(target_os = "none")]
+mod signals;
+#[cfg(target_os = "none")]
 mod tree;
 #[cfg(target_os = "none")]
 mod vectors;

@@ -69,7 +69,7 @@ fn ready(registers: u64, wanted: u32) -> Outcome {
 
 /// Sends command number `at`, an identification of the controller, and waits for
 /// its completion, if it comes.
-fn identify(registers: u64, at: u32) -> bool {
+pub fn identify(registers: u64, at: u32) -> bool {
     let command = buffer(0) + 64 * u64::from(at);
     for offset in (0..64).step_by(4) {
         set_word(command + offset, 0);
@@ -88,9 +88,8 @@ fn identify(registers: u64, at: u32) -> bool {
     false
 }
 
-/// The drive fetches commands, and writes data and completions; then it cannot
-/// any more.
-pub fn exercise(device: &Device) -> Outcome {
+/// Lets the drive fetch commands.
+pub fn start(device: &Device) -> Outcome {
     let registers = device.bridge.registers.0;
     for offset in (0..3 * PAGE).step_by(4) {
         set_word(BUFFERS + offset, 0);
@@ -101,13 +100,26 @@ pub fn exercise(device: &Device) -> Outcome {
             "H_PUT_TCE fails",
         )?;
     }
-    store(registers + CONFIGURATION, 0);
-    ready(registers, 0)?;
+    stop(device)?;
     store(registers + QUEUE_SIZES, 15 << 16 | 15);
     store_wide(registers + COMMANDS, AT[0] * PAGE);
     store_wide(registers + COMPLETIONS, AT[1] * PAGE);
     store(registers + CONFIGURATION, ENABLE);
-    ready(registers, 1)?;
+    ready(registers, 1)
+}
+
+/// It does nothing any more.
+pub fn stop(device: &Device) -> Outcome {
+    let registers = device.bridge.registers.0;
+    store(registers + CONFIGURATION, 0);
+    ready(registers, 0)
+}
+
+/// The drive fetches commands, and writes data and completions; then it cannot
+/// any more.
+pub fn exercise(device: &Device) -> Outcome {
+    start(device)?;
+    let registers = device.bridge.registers.0;
     want(identify(registers, 0), "the drive does not say who it is")?;
     // SAFETY: the serial number, bytes 4 to 23 of the data.
     let serial = unsafe { core::slice::from_raw_parts((buffer(2) + 4) as *const u8, 20) };
@@ -127,6 +139,5 @@ pub fn exercise(device: &Device) -> Outcome {
         .step_by(4)
         .all(|offset| word(buffer(2) + offset) == 0);
     want(untouched, "the drive writes unmapped memory")?;
-    store(registers + CONFIGURATION, 0);
-    ready(registers, 0)
+    stop(device)
 }

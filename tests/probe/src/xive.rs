@@ -4,7 +4,7 @@
 use crate::call::{
     CEDE, INT_GET_SOURCE_INFO, INT_RESET, INT_SET_QUEUE_CONFIG, INT_SET_SOURCE_CONFIG, hypervisor,
 };
-use crate::checks::{MILLISECOND, last, set_external, want};
+use crate::checks::{MILLISECOND, Outcome, last, set_external, want};
 use crate::cost::{KNOWN, known};
 use crate::vectors::timebase;
 use crate::{println, set};
@@ -19,12 +19,20 @@ const ACKNOWLEDGE: u64 = THREAD + 0x810;
 const READY: u64 = 0xc00;
 const OFF: u64 = 0xd00;
 
+/// A load that returns it and changes nothing.
+const STATE: u64 = 0x800;
+
 /// Where the queue is, and its entries.
-const QUEUE: u64 = 10 << 20;
-const ENTRIES: u64 = 1024;
+const QUEUE: u64 = 12 << 20;
+pub const ENTRIES: u64 = 1024;
 
 const PRIORITY: u64 = 6;
 const NUMBER: u32 = 0x1234_5678;
+
+/// What a source's page tells of it (H_INT_GET_SOURCE_INFO).
+const LEVEL: u64 = 4;
+const CALL_ONLY: u64 = 8;
+const PAGE_TRIGGERS: u64 = 2;
 
 /// Where `entry.s` acknowledges an external interrupt, and what that said.
 const ACKNOWLEDGED_AT: u64 = 0x1040;
@@ -33,6 +41,11 @@ const ACKNOWLEDGED: u64 = 0x1048;
 /// Whether the partition has a XIVE.
 pub fn is_there() -> bool {
     hypervisor(INT_GET_SOURCE_INFO, &[0, 0]).0 == 0
+}
+
+/// All sources off, no queue.
+pub fn reset() -> Outcome {
+    want(hypervisor(INT_RESET, &[0]).0 == 0, "H_INT_RESET fails")
 }
 
 fn load<T>(at: u64) -> T {
@@ -45,16 +58,66 @@ fn store<T>(at: u64, value: T) {
     unsafe { (at as *mut T).write_volatile(value) };
 }
 
-/// The source that is this vCPU's own, and the reader's side of the queue.
-struct Ipi {
+/// A source that is on, and the reader's side of the queue that it goes to.
+pub struct Source {
     management: u64,
     trigger: u64,
+    is_level: bool,
     taken: u64,
 }
 
-impl Ipi {
-    /// The next entry, within a millisecond.
-    fn next(&mut self) -> Option<u32> {
+impl Source {
+    /// Routes a source, which was off, and turns it on.
+    pub fn route(lisn: u64) -> Result<Self, &'static str> {
+        let (status, [flags, management, trigger]) = hypervisor(INT_GET_SOURCE_INFO, &[0, lisn]);
+        want(status == 0, "there is no such source")?;
+        want(flags & CALL_ONLY == 0, "a source can be used by calls only")?;
+        for at in (QUEUE..QUEUE + 4 * ENTRIES).step_by(8) {
+            store(at, 0u64);
+        }
+        want(
+            hypervisor(INT_SET_QUEUE_CONFIG, &[1, 0, PRIORITY, QUEUE, 12]).0 == 0,
+            "there is no queue",
+        )?;
+        let number = u64::from(NUMBER);
+        want(
+            hypervisor(INT_SET_SOURCE_CONFIG, &[2, lisn, 0, PRIORITY, number]).0 == 0,
+            "a source is not routed",
+        )?;
+        want(
+            load::<u64>(management + READY) == 1,
+            "a source was not off at the start",
+        )?;
+        store(CPPR, 0xff_u8);
+        store(ACKNOWLEDGED_AT, ACKNOWLEDGE);
+        store(ACKNOWLEDGED, 0u64);
+        Ok(Self {
+            management,
+            trigger: match flags & PAGE_TRIGGERS {
+                0 => trigger,
+                _ => management,
+            },
+            is_level: flags & LEVEL != 0,
+            taken: 0,
+        })
+    }
+
+    pub fn is_level(&self) -> bool {
+        self.is_level
+    }
+
+    /// Makes it fire.
+    fn trigger(&self) {
+        store(self.trigger, 0u64);
+    }
+
+    /// What it does is lost from now on.
+    pub fn off(&self) {
+        load::<u64>(self.management + OFF);
+    }
+
+    /// Whether it is in the queue, within a millisecond.
+    pub fn is_queued(&mut self) -> bool {
         let generation = (self.taken / ENTRIES) & 1;
         let at = QUEUE + 4 * (self.taken % ENTRIES);
         let end = timebase() + MILLISECOND;
@@ -62,97 +125,85 @@ impl Ipi {
             let entry: u32 = load(at);
             if u64::from(entry >> 31) != generation {
                 self.taken += 1;
-                return Some(entry & 0x7fff_ffff);
+                return entry & 0x7fff_ffff == NUMBER;
             }
             if timebase() > end {
-                return None;
+                return false;
             }
         }
     }
 
-    fn end(&self) -> u64 {
-        let state = load::<u64>(self.management + READY);
+    /// Ends it; returns whether it was pending.
+    pub fn end(&self) -> bool {
+        let is_pending = match self.is_level {
+            // Fires again if the level is there still.
+            true => {
+                let state = load::<u64>(self.management + STATE);
+                load::<u64>(self.management);
+                state & 2 != 0
+            }
+            false => load::<u64>(self.management + READY) == 2,
+        };
         store(CPPR, 0xff_u8);
-        state
+        is_pending
     }
 
-    /// One that is sent, seen, acknowledged and ended without being taken.
-    fn round(&mut self) -> bool {
-        store(self.trigger, 0u64);
-        let seen = self.next();
+    /// One that is seen, acknowledged and ended without being taken.
+    pub fn is_seen(&mut self) -> bool {
+        let is_queued = self.is_queued();
         let acknowledged: u16 = load(ACKNOWLEDGE);
-        let state = self.end();
-        seen == Some(NUMBER) && acknowledged == 0x8000 | PRIORITY as u16 && state == 2
+        is_queued && acknowledged == 0x8000 | PRIORITY as u16 && self.end()
+    }
+
+    /// One that the vector has taken, since there were `count` interrupts.
+    pub fn was_taken(&mut self, count: u64) -> Outcome {
+        want(last()[6] > count, "no interrupt came")?;
+        want(
+            load::<u64>(ACKNOWLEDGED) == 0x8000 | PRIORITY,
+            "no external interrupt came, or another one",
+        )?;
+        store(ACKNOWLEDGED, 0u64);
+        want(self.is_queued(), "it is not in the queue")?;
+        want(self.end(), "it was not pending")
     }
 }
 
-fn set_up() -> Result<Ipi, &'static str> {
-    let (_, [flags, management, trigger]) = hypervisor(INT_GET_SOURCE_INFO, &[0, 0]);
-    want(flags & 0xe == 0, "an IPI is told as something else")?;
-    want(
-        hypervisor(INT_SET_QUEUE_CONFIG, &[1, 0, PRIORITY, QUEUE, 12]).0 == 0,
-        "there is no queue",
-    )?;
-    want(
-        hypervisor(
-            INT_SET_SOURCE_CONFIG,
-            &[2, 0, 0, PRIORITY, u64::from(NUMBER)],
-        )
-        .0 == 0,
-        "the IPI is not routed",
-    )?;
-    want(
-        load::<u64>(management + READY) == 1,
-        "the IPI was not off at the start",
-    )?;
-    store(CPPR, 0xff_u8);
-    Ok(Ipi {
-        management,
-        trigger,
-        taken: 0,
-    })
-}
-
-fn taken(ipi: &mut Ipi, count: u64) -> Result<(), &'static str> {
-    let found = last();
-    want(
-        found[6] == count + 1 && found[0] == 0x500,
-        "no external interrupt came",
-    )?;
-    want(
-        load::<u64>(ACKNOWLEDGED) == 0x8000 | PRIORITY,
-        "it is acknowledged as something else",
-    )?;
-    want(ipi.next() == Some(NUMBER), "it is not in the queue")?;
-    want(ipi.end() == 2, "it was not pending")
+/// Instructions that `what` takes each time; `None` if it fails once.
+pub fn cost(rounds: u64, mut what: impl FnMut() -> bool) -> Option<u64> {
+    let ticks = known().max(1);
+    let start = timebase();
+    let all = (0..rounds).all(|_| what());
+    let passed = timebase() - start;
+    all.then(|| passed * KNOWN / ticks / rounds)
 }
 
 /// IPIs of the vCPU to itself: while it runs, taken, and out of H_CEDE.
-pub fn interrupts() -> Result<(), &'static str> {
+pub fn interrupts() -> Outcome {
     if !is_there() {
         return Ok(());
     }
-    let mut ipi = set_up()?;
-    let rounds = 3 * ENTRIES;
-    let ticks = known().max(1);
-    let start = timebase();
-    let all = (0..rounds).all(|_| ipi.round());
-    let passed = timebase() - start;
-    want(all, "an IPI did not come as it should")?;
-    let each = passed * KNOWN / ticks / rounds;
+    let mut ipi = Source::route(0)?;
+    want(
+        !ipi.is_level && ipi.trigger != ipi.management,
+        "an IPI is told as something else",
+    )?;
+    let each = cost(3 * ENTRIES, || {
+        ipi.trigger();
+        ipi.is_seen()
+    });
+    let each = each.ok_or("an IPI did not come as it should")?;
     println!("probe: cost  IPI to itself: {each} instructions");
 
-    store(ACKNOWLEDGED_AT, ACKNOWLEDGE);
     let count = last()[6];
-    store(ipi.trigger, 0u64);
+    ipi.trigger();
     set_external(true);
     set_external(false);
-    taken(&mut ipi, count)?;
+    ipi.was_taken(count)?;
 
     let count = last()[6];
     let start = timebase();
     set!(22, 500 * MILLISECOND);
-    store(ipi.trigger, 0u64);
+    ipi.trigger();
     want(hypervisor(CEDE, &[]).0 == 0, "H_CEDE fails")?;
     set_external(false);
     set!(22, 0x7fff_ffffu64);
@@ -160,17 +211,18 @@ pub fn interrupts() -> Result<(), &'static str> {
         timebase() - start < 100 * MILLISECOND,
         "an IPI does not end H_CEDE",
     )?;
-    taken(&mut ipi, count)?;
+    ipi.was_taken(count)?;
 
-    load::<u64>(ipi.management + OFF);
-    store(ipi.trigger, 0u64);
-    want(ipi.next().is_none(), "a source that is off fires")?;
+    ipi.off();
+    ipi.trigger();
+    want(!ipi.is_queued(), "a source that is off fires")?;
+    reset()?;
     want(
-        hypervisor(INT_RESET, &[0]).0 == 0 && load::<u64>(ipi.management + READY) == 1,
+        load::<u64>(ipi.management + READY) == 1,
         "H_INT_RESET does not turn sources off",
     )?;
-    store(ipi.trigger, 0u64);
-    want(ipi.next().is_none(), "a source without a queue fires")?;
-    load::<u64>(ipi.management + OFF);
+    ipi.trigger();
+    want(!ipi.is_queued(), "a source without a queue fires")?;
+    ipi.off();
     Ok(())
 }

@@ -4,22 +4,29 @@
 //! A list of what there is: anything else reads as 0 and takes no write.
 //! Base address registers are Pinion's to set, so the partition has copies: they
 //! can be sized, and whatever is written to them moves nothing. Of the command
-//! register the partition has memory and bus master; its pin stays off. Of the
-//! capabilities it sees PCI Express, read only: messages come with interrupts,
-//! and power states, resets and payload sizes are Pinion's. So the partition is
-//! not told of a function level reset either.
+//! register the partition has memory and bus master, and the pin of a function
+//! whose line it has. Of the capabilities it sees PCI Express, read only: power
+//! states, resets and payload sizes are Pinion's, so it is not told of a function
+//! level reset either. It sees MSI and MSI-X of a function whose messages it has,
+//! and turns them on and off; what is sent, and where, is Pinion's to write
+//! (`ibm,change-msi`).
 //!
 //! A function that is gone, or whose PE is frozen, reads as all ones: all of the
 //! view does then, what is known without the function too.
 
+mod capabilities;
+
 use crate::addr::BusAddr;
 use crate::pci::bar::{Bar, BarKind};
 use crate::pci::function::Command;
+use crate::pci::msi::MessageCapability;
 use crate::pci::registers as reg;
 use crate::pci::{ConfigAccess, ConfigError, FunctionId};
 use crate::seam::sync::{AtomicU32, Ordering};
+use capabilities::Capabilities;
 
-/// What of the command register is the partition's.
+/// What of the command register is the partition's; the pin only if it has the
+/// line.
 const GIVEN: Command = Command::MEMORY.union(Command::BUS_MASTER);
 
 /// What of the command register it sees.
@@ -28,16 +35,6 @@ const SEEN: Command = GIVEN.union(Command::NO_PIN);
 /// Status bits in a word with the command register below them.
 const STATUS: u32 = 0xffff_0000;
 const HAS_CAPABILITIES: u32 = (reg::STATUS_CAPABILITIES as u32) << 16;
-
-/// Bytes of the PCI Express capability of an endpoint: in version 1, and from
-/// version 2 on.
-const EXPRESS_BYTES: [u16; 2] = [0x14, 0x3c];
-
-/// The pointer to the next capability, in a capability's first word.
-const NEXT: u32 = 0x0000_ff00;
-
-/// Configuration space below PCI Express' part.
-const HEADER: u16 = 0x40;
 
 /// What a function that is gone or frozen reads as.
 const ALL_ONES: u32 = u32::MAX;
@@ -76,6 +73,12 @@ pub struct Identity {
     /// Offset of its PCI Express capability; of a virtual function where its
     /// physical function has it, and it is looked for there.
     pub express: Option<u16>,
+    /// Its MSI capability, if the partition has its messages.
+    pub msi: Option<MessageCapability>,
+    /// Offset of its MSI-X capability, if the partition has its messages.
+    pub msix: Option<u16>,
+    /// Its pin, 1 to 4, if the partition has its line.
+    pub pin: Option<u8>,
 }
 
 /// A function's configuration space as its partition sees it.
@@ -143,14 +146,18 @@ impl View {
         let value = value << shift(offset) & bits;
         match offset & !3 {
             reg::COMMAND => self.command(access, value, bits),
-            at => {
-                if let Some(bar) = self.bar(at) {
+            at => match self.bar(at) {
+                Some(bar) => {
                     let old = bar.now.load(Ordering::Relaxed);
                     let new = (old & !bits | value) & bar.address | bar.kind;
                     bar.now.store(new, Ordering::Relaxed);
+                    Ok(())
                 }
-                Ok(())
-            }
+                None => {
+                    let all = Capabilities::new(&self.of, access)?;
+                    all.write(&self.of, access, at, (value, bits))
+                }
+            },
         }
     }
 
@@ -184,7 +191,11 @@ impl View {
         value: u32,
         bits: u32,
     ) -> Result<(), ConfigError> {
-        let bits = Command::from_bits_truncate(bits as u16) & GIVEN;
+        let given = match self.of.pin {
+            Some(_) => SEEN,
+            None => GIVEN,
+        };
+        let bits = Command::from_bits_truncate(bits as u16) & given;
         if bits.is_empty() {
             return Ok(());
         }
@@ -215,65 +226,29 @@ impl View {
                     true => u32::from(Command::MEMORY.bits()),
                     false => 0,
                 };
-                let capabilities = self.capability(access)?.map_or(0, |_| HAS_CAPABILITIES);
+                let capabilities = match Capabilities::new(&self.of, access)?.first() {
+                    0 => 0,
+                    _ => HAS_CAPABILITIES,
+                };
                 raw & STATUS & !HAS_CAPABILITIES | seen | memory | capabilities
             }
             reg::REVISION_CLASS | SUBSYSTEM => raw()?,
             // Without its self-test.
             CACHE_LINE => raw()? & 0x00ff_ffff,
-            reg::CAPABILITY_POINTER => self.capability(access)?.map_or(0, u32::from),
+            reg::CAPABILITY_POINTER => Capabilities::new(&self.of, access)?.first().into(),
+            INTERRUPT => self.of.pin.map_or(0, |pin| u32::from(pin) << 8),
             _ => match self.bar(at) {
                 Some(bar) => bar.now.load(Ordering::Relaxed),
-                None => self.express(access, at)?,
+                None => Capabilities::new(&self.of, access)?.word(&self.of, access, at)?,
             },
         })
-    }
-
-    fn express<C: ConfigAccess + ?Sized>(
-        &self,
-        access: &mut C,
-        at: u16,
-    ) -> Result<u32, ConfigError> {
-        let [least, most] = EXPRESS_BYTES;
-        let start = self.of.express.unwrap_or(u16::MAX);
-        let inside = at.checked_sub(start).filter(|inside| *inside < most);
-        let Some(inside) = inside.filter(|_| at < reg::EXTENDED) else {
-            return Ok(0);
-        };
-        if self.capability(access)?.is_none() {
-            return Ok(0);
-        }
-        if inside >= least {
-            let flags = access.read16(self.of.function, at - inside + reg::express::FLAGS)?;
-            if flags & 0xf < 2 {
-                return Ok(0);
-            }
-        }
-        let word = access.read32(self.of.function, at)?;
-        Ok(match inside {
-            // The last capability.
-            0 => word & !NEXT,
-            reg::express::DEVICE_CAPABILITY => word & !reg::express::DEVICE_FLR,
-            _ => word,
-        })
-    }
-
-    /// Where its PCI Express capability is.
-    fn capability<C: ConfigAccess + ?Sized>(
-        &self,
-        access: &mut C,
-    ) -> Result<Option<u16>, ConfigError> {
-        let Some(start) = self.of.express.filter(|start| *start >= HEADER) else {
-            return Ok(None);
-        };
-        let is_there = !self.of.is_virtual
-            || access.read8(self.of.function, start)? == reg::capability::EXPRESS;
-        Ok(is_there.then_some(start))
     }
 }
 
 /// Cache line size, latency timer, header type, self-test.
 const CACHE_LINE: u16 = 0x0c;
+/// Interrupt line, which nobody reads, and pin.
+const INTERRUPT: u16 = reg::INTERRUPT_PIN & !3;
 /// Subsystem's vendor and its id.
 const SUBSYSTEM: u16 = 0x2c;
 
