@@ -56,6 +56,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("device-dma", dma),
     ("device-windows", windows),
     ("device-messages", signals::messages),
+    ("device-line", signals::line),
 ];
 
 impl Device {

@@ -166,3 +166,41 @@ fn by_drive(device: &Device, it: &mut Source) -> Outcome {
     }
     nvme::stop(device)
 }
+
+/// Memory, bus master, and the pin kept quiet.
+const QUIET: u32 = 0x406;
+
+/// The line comes as a level: again after its end while the device holds it.
+pub fn line(device: &Device) -> Outcome {
+    let (pin, lisn) = (device.bridge.pin, device.bridge.line);
+    want(
+        (pin != 0, lisn != 0) == (xive::is_there(), xive::is_there()),
+        "a line is told, or not, against what there is",
+    )?;
+    want(
+        device.read_config(0x3d, 1).1 == pin,
+        "the pin differs from the tree's",
+    )?;
+    if lisn == 0 || nvme::is_one(device) {
+        return Ok(());
+    }
+    let edu = Edu::new(device.bridge.registers.0)?;
+    device.write_config(4, 2, QUIET & !0x400);
+    let mut it = Source::route(lisn.into())?;
+    want(it.is_level(), "a line is told as a message")?;
+    edu.raise();
+    want(it.is_seen(), "the line does not come")?;
+    want(it.is_seen(), "a line that is held does not come again")?;
+    let count = interrupts_so_far();
+    set_external(true);
+    set_external(false);
+    edu.acknowledge();
+    it.was_taken(count)?;
+    want(!it.is_queued(), "a line that was let go of comes again")?;
+    device.write_config(4, 2, QUIET);
+    edu.raise();
+    want(!it.is_queued(), "a pin that is kept quiet comes")?;
+    edu.acknowledge();
+    it.off();
+    xive::reset()
+}

@@ -127,6 +127,9 @@ pub struct Bridge {
     pub registers: (u64, u64),
     /// Tokens of the four calls for windows.
     pub windows: [u32; 4],
+    /// The function's pin, and the source of its line; 0: it has none.
+    pub pin: u32,
+    pub line: u32,
 }
 
 /// The bridge, if there is one.
@@ -162,6 +165,8 @@ pub fn bridge(tree: u64) -> Option<Bridge> {
                     bridge.windows[..3].copy_from_slice(&tokens);
                 }
                 "ibm,ddw-extensions" => bridge.windows[3] = cell(value, 1),
+                // An address of three cells, a pin, a controller, a source of two.
+                "interrupt-map" => bridge.line = cell(value, 5),
                 _ => {}
             },
             Token::Property(name, value) if found.is_some_and(|at| at + 1 == depth) => match name {
@@ -169,6 +174,7 @@ pub fn bridge(tree: u64) -> Option<Bridge> {
                 "vendor-id" => bridge.identity |= cell(value, 0),
                 "device-id" => bridge.identity |= cell(value, 0) << 16,
                 "class-code" => bridge.class = cell(value, 0),
+                "interrupts" => bridge.pin = cell(value, 0),
                 "assigned-addresses" => {
                     bus = number(value, 1);
                     bridge.registers.1 = number(value, 3);
