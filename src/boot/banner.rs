@@ -71,6 +71,7 @@ pub fn plural(count: usize, name: &str) -> alloc::string::String {
 /// The machine in detail.
 pub fn print_summary(machine: &Machine) {
     print_memory();
+    println!("Mitigations: {}", machine.speculation);
     for core in &machine.cpus.cores {
         crate::debug!("core: chip {}, threads {:x?}", core.chip, core.threads);
     }

@@ -64,6 +64,12 @@ pub struct Area {
     /// The vCPU whose registers that Pinion does not use are in the thread;
     /// 0 for none.
     pub(super) loaded: AtomicU64,
+    /// LPID of the partition that ran last; 0 for none, or one that has ended.
+    pub(super) last: AtomicU64,
+    /// How the L1 data cache is flushed at each entry of a partition; 0 for not.
+    pub(super) flush: AtomicU64,
+    /// What displaces it.
+    pub(super) displacement: AtomicU64,
     /// Where the thread notes DMA operations: an address, 0 for nowhere.
     notes: AtomicU64,
 }
@@ -110,6 +116,8 @@ pub(super) const AREA_NAP_STACK: usize = offset_of!(Area, nap_stack);
 pub(super) const AREA_GUEST: usize = offset_of!(Area, guest);
 pub(super) const AREA_GUEST_STACK: usize = offset_of!(Area, guest_stack);
 pub(super) const AREA_HOST_HANDLER: usize = offset_of!(Area, handlers);
+pub(super) const AREA_FLUSH: usize = offset_of!(Area, flush);
+pub(super) const AREA_DISPLACEMENT: usize = offset_of!(Area, displacement);
 pub(super) const AREA_GUEST_HANDLER: usize = offset_of!(Area, handlers) + 8;
 
 /// A new area; each pair is a lowest address and a top.
@@ -150,6 +158,9 @@ pub(super) fn new(
         guest_stack: 0,
         handlers: [interrupt, super::guest::exit_address()],
         loaded: AtomicU64::new(0),
+        last: AtomicU64::new(0),
+        flush: AtomicU64::new(0),
+        displacement: AtomicU64::new(0),
         notes: AtomicU64::new(0),
     }
 }

@@ -77,6 +77,8 @@ pub const CTRL_READ: u32 = 136;
 pub const CTRL_WRITE: u32 = 152;
 /// Where the processor came from: address of the last branch taken.
 pub const CFAR: u32 = 28;
+/// A store to it flushes the L1 data cache, where firmware says so.
+pub const TRIG2: u32 = 882;
 /// Processor stop status and control (POWER9 and later).
 pub const PSSCR: u32 = 855;
 /// Hardware implementation: `attn` and others.

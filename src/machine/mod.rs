@@ -19,6 +19,7 @@ mod memory;
 mod phb_interrupts;
 mod phbs;
 mod plan;
+mod speculation;
 
 pub use bootargs::{BootArgs, ConsoleChoice, CrashAction, Unknown};
 pub use cpus::{Core, Cpus, MAX_THREADS, MAX_THREADS_PER_CORE};
@@ -30,6 +31,7 @@ pub use memory::{MAX_RANGES, MemoryMap};
 pub use phb_interrupts::PhbInterrupts;
 pub use phbs::{DmaMaster, MAX_PHBS, Phb, PhbTable, PhbTables, PhbWindow};
 pub use plan::Plan;
+pub use speculation::{BranchFlush, CacheFlush, Mitigations, Speculation};
 
 use crate::fdt::Tree;
 use crate::processor::DEFAULT_TIMEBASE_HZ;
@@ -154,6 +156,8 @@ pub struct Machine {
     pub interrupts: Option<InterruptController>,
     /// Firmware; `None` without `/ibm,opal`.
     pub firmware: Option<FirmwareInfo>,
+    /// What firmware says about speculation.
+    pub speculation: Speculation,
     /// What the loader asks for.
     pub bootargs: BootArgs,
     /// What is wrong, but not fatal.
@@ -232,6 +236,7 @@ impl Machine {
             uarts: outline.uarts,
             interrupts: interrupts::read(tree),
             firmware: outline.firmware,
+            speculation: Speculation::read(tree),
             bootargs: outline.bootargs,
             warnings: warnings.into_list(),
         }

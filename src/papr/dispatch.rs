@@ -58,6 +58,8 @@ tokens! {
     StuffTce = 0x138,
     /// Sets many entries of a TCE table from a list.
     PutTceIndirect = 0x13c,
+    /// What the processor has and needs against leaks by speculation.
+    GetCpuCharacteristics = 0x1c8,
     /// Takes an interrupt, and says when.
     XirrX = 0x2fc,
     /// A random number.
@@ -181,6 +183,10 @@ fn answer(token: Token, gpr: &mut [u64; 32], host: &mut impl Host) -> i64 {
             }
             None => code::HARDWARE,
         },
+        Token::GetCpuCharacteristics => {
+            [gpr[4], gpr[5]] = host.characteristics();
+            code::SUCCESS
+        }
         Token::Prod => match gpr[4] {
             vcpu if vcpu < host.vcpus() => {
                 host.prod(vcpu);

@@ -104,6 +104,9 @@ pub trait Host: Tables {
     /// that a partition may have.
     fn set_breakpoint(&mut self, breakpoint: Breakpoint) -> bool;
 
+    /// What H_GET_CPU_CHARACTERISTICS answers: characteristics and behaviour.
+    fn characteristics(&self) -> [u64; 2];
+
     /// A random number from the processor, if it has one now.
     fn random(&mut self) -> Option<u64>;
 

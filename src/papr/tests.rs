@@ -129,6 +129,9 @@ impl Host for Model {
         self.breakpoints.push(breakpoint);
         self.breaks
     }
+    fn characteristics(&self) -> [u64; 2] {
+        [1 << 63, 1 << 62]
+    }
     fn random(&mut self) -> Option<u64> {
         Some(4)
     }
@@ -216,6 +219,12 @@ fn modes_are_set_or_refused_with_the_parameter_that_is_wrong() {
     model.relocates = false;
     assert_eq!(model.call(&[mode, 3, 3, 0, 0]).0, code::P2);
     assert_eq!(model.call(&[mode, 0, 9, 0, 0]).0, code::P2);
+}
+
+#[test]
+fn what_the_processor_has_and_needs_is_told() {
+    let answer = Model::new().call(&[Token::GetCpuCharacteristics as u64]);
+    assert_eq!(answer, (0, [1 << 63, 1 << 62, 0], Next::Resume));
 }
 
 #[test]

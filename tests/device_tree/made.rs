@@ -16,12 +16,12 @@ fn map(blob: &[u8]) -> Result<MemoryMap, MachineError> {
     MemoryMap::read(&Tree::check(blob).unwrap(), TREE_AT, &own())
 }
 
-fn machine(blob: &[u8]) -> Machine {
+pub fn machine(blob: &[u8]) -> Machine {
     Machine::read(&Tree::check(blob).unwrap(), 0)
 }
 
 /// A tree with a GiB of memory and what `more` puts beside it.
-fn with(more: impl FnOnce(&mut Builder)) -> Vec<u8> {
+pub fn with(more: impl FnOnce(&mut Builder)) -> Vec<u8> {
     let mut tree = Builder::new();
     tree.memory(0, GIB);
     more(&mut tree);

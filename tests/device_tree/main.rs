@@ -9,3 +9,4 @@ mod heap;
 mod made;
 mod random;
 mod read;
+mod speculation;

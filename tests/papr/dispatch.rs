@@ -100,6 +100,9 @@ impl Host for Model {
     fn set_breakpoint(&mut self, _: Breakpoint) -> bool {
         unreachable!()
     }
+    fn characteristics(&self) -> [u64; 2] {
+        unreachable!()
+    }
     fn random(&mut self) -> Option<u64> {
         unreachable!()
     }

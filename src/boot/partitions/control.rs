@@ -6,7 +6,7 @@ use super::memory::{self, Space};
 use super::xive::{self, Exploited};
 use super::{
     Activity, Assigned, Defined, Partition, PartitionError, Plan, Slot, TABLE, devices, groups,
-    load, partitions, roster, run,
+    load, mitigations, partitions, roster, run,
 };
 use crate::boot::{clock, interrupts, pci, runtime, secondaries};
 use crate::cpu::guest::{Vcpu, lpcr};
@@ -174,6 +174,7 @@ fn prepare(defined: &Arc<Defined>) -> Result<Arc<Partition>, PartitionError> {
     let table = memory::partition_table()?;
     TABLE.store(table, Ordering::Release);
     clock::read();
+    mitigations::apply()?;
     let plan: &Plan = defined.plan();
     let assigned = defined.groups();
     let registers = assigned.iter().filter_map(|it| {

@@ -2,8 +2,8 @@
 
 use super::{Activity, Partition, Slot, console, kick};
 use crate::addr::GuestAddr;
-use crate::boot::clock;
 use crate::boot::pci::platform::Platform;
+use crate::boot::{clock, runtime};
 use crate::cpu::guest::{Breakpoints, Vcpu, lpcr};
 use crate::cpu::{self, msr};
 use crate::error;
@@ -141,6 +141,13 @@ impl papr::Host for Caller<'_> {
                 what,
             } => self.breakpoints.set_data(number, address, what),
         }
+    }
+
+    fn characteristics(&self) -> [u64; 2] {
+        let machine = runtime::machine();
+        machine.map_or([0; 2], |it| {
+            [it.speculation.characteristics, it.speculation.behaviour]
+        })
     }
 
     fn random(&mut self) -> Option<u64> {

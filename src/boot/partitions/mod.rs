@@ -17,6 +17,7 @@ mod host;
 mod load;
 mod manifest;
 mod memory;
+mod mitigations;
 mod roster;
 mod run;
 mod signals;

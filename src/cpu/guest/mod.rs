@@ -11,9 +11,11 @@
 //! decides at an exit is called from the switch, and keeps them as any function
 //! does.
 
+mod flush;
 mod state;
 mod switch;
 
+pub use flush::{COUNT_CACHE, Cache, DISPLACEMENT, Flushes, set_flushes};
 pub use state::{Breakpoints, Vcpu, Vectors};
 
 use super::{Area, msr, spr};
@@ -125,6 +127,7 @@ pub unsafe fn prepare_thread(table_register: u64) {
         mtspr!(spr::PCR, 0u64);
         asm!("isync", options(nostack));
     }
+    flush::prepare(super::area());
 }
 
 /// Forgets every translation of a partition, on all threads: behind a change of
@@ -323,7 +326,12 @@ extern "C" fn step<F: Next>(vcpu: *mut Vcpu, vector: u64, next: *mut c_void) -> 
 /// As [`run`].
 #[inline(never)]
 unsafe fn load(area: &Area, vcpu: *mut Vcpu) {
-    unload();
+    put_back(area);
+    // SAFETY: the caller answers for the vCPU.
+    let lpid = unsafe { (*vcpu).lpid };
+    if area.last.swap(lpid, Ordering::Relaxed) != lpid {
+        flush::between_partitions();
+    }
     // SAFETY: the caller answers for the vCPU, and HFSCR governs partitions
     // only.
     unsafe {
@@ -333,9 +341,15 @@ unsafe fn load(area: &Area, vcpu: *mut Vcpu) {
     area.loaded.store(vcpu as u64, Ordering::Relaxed);
 }
 
-/// Takes what this thread has of a vCPU's registers back into it.
+/// Takes what this thread has of a vCPU's registers back into it, for good: the
+/// LPID may be another partition's then.
 pub fn unload() {
     let area = super::area();
+    put_back(area);
+    area.last.store(0, Ordering::Relaxed);
+}
+
+fn put_back(area: &Area) {
     let vcpu = area.loaded.swap(0, Ordering::Relaxed) as *mut Vcpu;
     if vcpu.is_null() {
         return;

@@ -100,6 +100,9 @@ guest_go_on:                        // r3 = vCPU, r4 = area, r5 = ticks
     ld      7, {V_MSR}(3)
     mtspr   {HSRR0}, 6
     mtspr   {HSRR1}, 7
+    ld      6, {FLUSH}(4)
+    cmpdi   6, 0
+    bnel    guest_flush_cache
     ld      6, {V_LPID}(3)
     ld      7, {V_LPCR}(3)
     ld      8, {V_PID}(3)
@@ -141,6 +144,7 @@ guest_go_on:                        // r3 = vCPU, r4 = area, r5 = ticks
     .balign 64
     .globl guest_exit
 guest_exit:
+    .long   0x7e0006ac              // eieio 1: the partition's stores forward nothing
     ld      11, {GUEST}(13)
     std     10, {V_GPR}+10*8(11)
     mfcr    10
@@ -174,6 +178,9 @@ guest_exit:
     cmpdi   3, 0
     ld      11, {GUEST}(12)
     bne     1f
+    ld      6, {FLUSH}(12)
+    cmpdi   6, 0
+    bnel    guest_flush_cache
     ld      3, {GUEST_HANDLER}(12)
     ld      4, {V_NIP}(11)
     ld      5, {V_MSR}(11)
@@ -357,6 +364,7 @@ guest_load_vectors:
     GUEST = const AREA_GUEST,
     GUEST_STACK = const AREA_GUEST_STACK,
     HANDLER = const AREA_HANDLER,
+    FLUSH = const AREA_FLUSH,
     HOST_HANDLER = const AREA_HOST_HANDLER,
     GUEST_HANDLER = const AREA_GUEST_HANDLER,
     TOC = const AREA_TOC,

@@ -14,6 +14,8 @@ pub const CEDE: u64 = 0xe0;
 pub const PROD: u64 = 0xe8;
 /// A random number.
 pub const RANDOM: u64 = 0x300;
+/// What the processor has and needs against leaks by speculation.
+pub const GET_CPU_CHARACTERISTICS: u64 = 0x1c8;
 /// How interrupts come, breakpoints.
 pub const SET_MODE: u64 = 0x31c;
 /// XIVE: pages of a source.

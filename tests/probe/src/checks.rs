@@ -1,7 +1,8 @@
 //! What must hold.
 
 use crate::call::{
-    CEDE, CPPR, GET_TERM_CHAR, NOTHING, PROD, PUT_TERM_CHAR, RANDOM, SET_MODE, hypervisor, rtas,
+    CEDE, CPPR, GET_CPU_CHARACTERISTICS, GET_TERM_CHAR, NOTHING, PROD, PUT_TERM_CHAR, RANDOM,
+    SET_MODE, hypervisor, rtas,
 };
 use crate::device::{self, Device};
 use crate::random::Random;
@@ -25,6 +26,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("come-from", come_from),
     ("counts", counts),
     ("breakpoints", breakpoints),
+    ("characteristics", characteristics),
     ("timebase", time_goes_on),
     ("decrementer", decrementer),
     ("cede", cede),
@@ -286,6 +288,13 @@ fn breakpoints() -> Result<(), &'static str> {
         dar == address && dsisr & 0x40_0000 != 0,
         "a watchpoint is not told as one",
     )
+}
+
+/// For whoever compares it with what firmware says.
+fn characteristics() -> Result<(), &'static str> {
+    let (status, [characteristics, behaviour, _]) = hypervisor(GET_CPU_CHARACTERISTICS, &[]);
+    println!("probe: characteristics {characteristics:#x}, behaviour {behaviour:#x}");
+    want(status == 0, "H_GET_CPU_CHARACTERISTICS is not answered")
 }
 
 fn time_goes_on() -> Result<(), &'static str> {

@@ -27,6 +27,14 @@ for function in /sys/bus/pci/devices/*; do
     echo "linux: enabled $enabled"
 done
 case "$*" in
+*vulnerabilities*)
+    for file in /sys/devices/system/cpu/vulnerabilities/*; do
+        read -r words <"$file"
+        echo "linux: ${file##*/}: $words"
+    done
+    ;;
+esac
+case "$*" in
 *reboot*) /bin/busybox reboot -f ;;
 *panic*) echo c >/proc/sysrq-trigger ;;
 *shell*) echo "linux: shell"; exec /bin/busybox sh ;;

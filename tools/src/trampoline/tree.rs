@@ -14,6 +14,8 @@ use crate::{image, process};
 #[derive(Debug, Clone, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Change {
+    /// Adds a node, and those above it that are missing.
+    AddNode(String),
     /// Removes the node at this path.
     RemoveNode(String),
     /// Removes a property: path and name.
@@ -61,6 +63,9 @@ pub fn change(tree: Vec<u8>, changes: &[Change], path: &Path) -> Result<Vec<u8>>
 fn fdtput(change: &Change, path: &Path) -> Result<()> {
     let mut command = Command::new("fdtput");
     match change {
+        Change::AddNode(node) => {
+            command.arg("-cp").arg(path).arg(node);
+        }
         Change::RemoveNode(node) => {
             command.arg("-r").arg(path).arg(node);
         }
