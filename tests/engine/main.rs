@@ -11,6 +11,7 @@ mod guarantees;
 mod inspect;
 mod leaving;
 mod levels;
+mod mutants_gates;
 mod mutants_kills;
 mod mutants_ledger;
 mod mutants_levels;
