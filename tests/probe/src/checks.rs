@@ -354,7 +354,7 @@ fn decrementer() -> Result<(), &'static str> {
 }
 
 /// Ticks that the decrementer's interrupt comes too late.
-fn decrementer_lags(milliseconds: u64) -> Result<u64, &'static str> {
+pub fn decrementer_lags(milliseconds: u64) -> Result<u64, &'static str> {
     let count = last()[6];
     let due = timebase() + milliseconds * MILLISECOND;
     set!(22, milliseconds * MILLISECOND);

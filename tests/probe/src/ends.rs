@@ -6,6 +6,7 @@ use crate::device::{BOTH, BUFFERS, Device, PAGE};
 use crate::edu::Edu;
 use crate::hostile;
 use crate::println;
+use crate::state;
 use crate::tree;
 use crate::words;
 
@@ -17,7 +18,7 @@ const HELD: u64 = 3;
 
 /// `probe=crash` gives up, `probe=wait` waits for ever, `probe=hold` maps pages
 /// for its edu, lets it use one, and then waits for ever, `probe=hostile` does
-/// what it must not.
+/// what it must not, `probe=state` watches its own state.
 pub fn if_told(tree: u64) {
     if words::told(tree, "probe=crash") {
         println!("probe: gives up");
@@ -30,6 +31,9 @@ pub fn if_told(tree: u64) {
             Err(why) => println!("probe: FAIL hold: {why}"),
         }
         wait();
+    }
+    if words::told(tree, "probe=state") {
+        state::run(tree);
     }
     if words::told(tree, "probe=hostile") {
         hostile::run();

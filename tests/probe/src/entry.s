@@ -22,6 +22,9 @@ _start:
     .globl  last_interrupt
 last_interrupt:
     .space  80
+// For state/hold.rs: where absolute addresses reach.
+    .org    0x1050
+    .space  16 + 2 * 40 * 8
 
 common:
     std     3, 0x1000(0)

@@ -26,6 +26,8 @@ mod random;
 #[cfg(target_os = "none")]
 mod signals;
 #[cfg(target_os = "none")]
+mod state;
+#[cfg(target_os = "none")]
 mod tree;
 #[cfg(target_os = "none")]
 mod vectors;

@@ -32,6 +32,26 @@ probe_store_vectors:
     .set    n, n + 1
     .endr
     blr
+    // FPSCR at 0(r3), VSCR at 16(r3): lfd f0, mtfsf, lvx v0, mtvscr.
+    .globl probe_load_status
+probe_load_status:
+    vectors_on
+    addi    4, 3, 16
+    .long   0xc8030000
+    .long   0xfdfe058e | 1 << 25
+    .long   0x7c0020ce
+    .long   0x10000644
+    blr
+    // mffs f0, stfd f0, mfvscr v0, stvx v0.
+    .globl probe_store_status
+probe_store_status:
+    vectors_on
+    addi    4, 3, 16
+    .long   0xfc00048e
+    .long   0xd8030000
+    .long   0x10000604
+    .long   0x7c0021ce
+    blr
     // Sets everything that a call must keep, makes it, and stores what is there
     // afterwards: r3 = token, r4 = where 24 words go.
     .globl probe_registers
@@ -95,6 +115,8 @@ probe_registers:
 unsafe extern "C" {
     fn probe_load_vectors(from: *const [u64; 128]);
     fn probe_store_vectors(to: *mut [u64; 128]);
+    fn probe_load_status(from: *const Status);
+    fn probe_store_status(to: *mut Status);
     fn probe_registers(token: u64, to: *mut [u64; 26]) -> i64;
 }
 
@@ -110,6 +132,42 @@ pub fn store() -> [u64; 128] {
     // SAFETY: 128 words.
     unsafe { probe_store_vectors(&mut values) };
     values
+}
+
+/// Floating-point and vector status.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C, align(16))]
+pub struct Status {
+    /// FPSCR.
+    pub fpscr: u64,
+    padding: u64,
+    /// VSCR, in the last word.
+    pub vscr: [u64; 2],
+}
+
+impl Status {
+    /// Of these registers' values.
+    pub fn new(fpscr: u64, vscr: u64) -> Self {
+        Self {
+            fpscr,
+            padding: 0,
+            vscr: [0, vscr],
+        }
+    }
+
+    /// Sets both; VSR 0 and VSR 32 are lost.
+    pub fn load(&self) {
+        // SAFETY: this program uses the registers nowhere else.
+        unsafe { probe_load_status(self) }
+    }
+
+    /// Reads both; VSR 0 and VSR 32 are lost.
+    pub fn store() -> Self {
+        let mut status = Self::default();
+        // SAFETY: it has its room.
+        unsafe { probe_store_status(&mut status) };
+        status
+    }
 }
 
 /// Makes a call with a pattern in all registers; returns what is in them

@@ -31,6 +31,15 @@ pub fn told(tree: u64, word: &str) -> bool {
     behind(tree, word).is_some()
 }
 
+/// The number that stands behind `word`.
+pub fn number(tree: u64, word: &str) -> Option<u64> {
+    let digits = behind(tree, word)?.iter();
+    let digits = digits.map_while(|byte| char::from(*byte).to_digit(10));
+    digits.fold(None, |number, digit| {
+        Some(number.unwrap_or(0) * 10 + u64::from(digit))
+    })
+}
+
 /// Whether the row `id` is to be measured: `row=ID` asks for one alone.
 pub fn asked(tree: u64, id: &str) -> bool {
     let Some(rest) = behind(tree, "row=") else {
