@@ -38,6 +38,9 @@ pub struct Spec<'a> {
 /// Bytes that RTAS takes.
 pub const RTAS_BYTES: u32 = 4096;
 
+/// Bytes of memory that could come or go at a time: none does.
+const MEMORY_PIECE: u32 = 16 << 20;
+
 const _: () = assert!(ENTRY.len() * 4 <= RTAS_BYTES as usize);
 
 /// Why there is no tree.
@@ -208,6 +211,16 @@ fn without_transactions(features: &[u8]) -> Vec<u8> {
 
 fn services(tree: &mut Writer, spec: &Spec<'_>) -> Result<(), TreeError> {
     tree.texts("ibm,hypertas-functions", CALLS);
+    // The most memory that it may ever have, which kernels map a whole DMA window
+    // for; a piece that could come or go, and the most vCPUs.
+    let capacity = [
+        (spec.bytes >> 32) as u32,
+        spec.bytes as u32,
+        0,
+        MEMORY_PIECE,
+        spec.vcpus,
+    ];
+    tree.cells("ibm,lrdr-capacity", &capacity);
     tree.cells("rtas-version", &[1]);
     tree.cells("rtas-size", &[RTAS_BYTES]);
     tree.cells("linux,rtas-base", &[spec.rtas]);
@@ -305,6 +318,9 @@ mod tests {
             let rtas = tree.find("/rtas").unwrap();
             assert_eq!(rtas.u32("linux,rtas-entry"), Some(0xfff_0000));
             assert_eq!(rtas.u32("power-off"), Some(3));
+            let capacity = rtas.property("ibm,lrdr-capacity").unwrap();
+            let capacity: Vec<u32> = capacity.cells().collect();
+            assert_eq!(capacity, [0, 1 << 28, 0, 16 << 20, 3]);
             assert!(rtas.property("ibm,extended-os-term").is_some());
             let chosen = tree.find("/chosen").unwrap();
             assert_eq!(chosen.text("bootargs"), Some("console=hvc0"));

@@ -102,7 +102,8 @@ fn source_info(gpr: &mut [u64; 32], xive: &Xive) -> Answer {
     let lisn = lisn(gpr, xive)?;
     let source = &xive.source(lisn).ok_or(code::P2)?.source;
     let bit = |is: bool, bit| if is { bit } else { 0 };
-    let triggers = source.trigger.is_none() && !source.is_level;
+    // Of levels too: Linux uses none that has nowhere to be triggered.
+    let triggers = source.trigger.is_none();
     gpr[4] = bit(source.is_level, LEVEL)
         | bit(triggers, TRIGGERS)
         | bit(source.ends_by_store, ENDS_BY_STORE);

@@ -204,7 +204,7 @@ fn devices_are_told_as_what_they_are() {
     assert_eq!((flags, trigger), (0, 0x6_0100_0000_0000 + (64 << 17)));
     assert_eq!(management, trigger + 0x1_0000);
     let [flags, _, trigger, _] = rig.answers(IntGetSourceInfo, &[0, DEVICE + 1]);
-    assert_eq!((flags, trigger), (4, NO_PAGE));
+    assert_eq!((flags, trigger), (6, NO_PAGE), "its page triggers");
     assert_eq!(rig.answers(IntEsb, &[0, DEVICE, 0x800])[0], 1);
     assert_eq!(rig.answers(IntEsb, &[1, DEVICE, 0, 7])[0], NO_PAGE);
     assert_eq!(rig.call(IntSync, &[0, DEVICE]), 0);
