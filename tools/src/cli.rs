@@ -81,6 +81,9 @@ pub struct RunOptions {
     /// without drive= gets a disk, target/run/nvmeN.img
     #[arg(long = "device", value_name = "QEMU-ARG")]
     pub devices: Vec<String>,
+    /// Further arguments of QEMU's.
+    #[arg(skip)]
+    pub extra: Vec<String>,
     /// Words for the image (bootargs)
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
     pub append: Option<String>,

@@ -22,12 +22,37 @@ const KERNEL_64K: &str = "linux-image-powerpc64le-64k";
 /// Programs and the library they need.
 const PROGRAMS: [&str; 3] = ["busybox-static", "kexec-tools", "libc6"];
 
-/// Fetches the programs into `root`, and the kernel.
-pub fn all(workspace: &Workspace, root: &Path, kernel: &Path) -> Result<()> {
+/// Drivers of devices that partitions get, and what those need: of NVMe drives,
+/// Intel's 82574 (e1000e) and 82576 (igb). Kernels before 6.7 need the first line,
+/// and later ones have none of it.
+const DRIVERS: [&str; 12] = [
+    "crypto/crct10dif_common",
+    "lib/crc-t10dif",
+    "lib/crc64",
+    "lib/crc64-rocksoft",
+    "block/t10-pi",
+    "drivers/nvme/common/nvme-common",
+    "drivers/nvme/common/nvme-auth",
+    "drivers/nvme/host/nvme-core",
+    "drivers/nvme/host/nvme",
+    "drivers/i2c/algos/i2c-algo-bit",
+    "drivers/net/ethernet/intel/igb/igb",
+    "drivers/net/ethernet/intel/e1000e/e1000e",
+];
+
+/// Fetches the programs into `root`.
+pub fn programs(workspace: &Workspace, root: &Path) -> Result<()> {
+    from_first_suite(workspace, |apt, _| {
+        apt.unpack(&PROGRAMS.map(str::to_owned), root)?;
+        Ok(PROGRAMS.join(" "))
+    })
+}
+
+/// Fetches the kernel, and its drivers into the folder `drivers`.
+pub fn kernel(workspace: &Workspace, kernel: &Path, drivers: &Path) -> Result<()> {
     from_first_suite(workspace, |apt, folder| {
         let image = image_of(apt, KERNEL)?;
-        apt.unpack(&PROGRAMS.map(str::to_owned), root)?;
-        unpack_kernel(apt, folder, &image, kernel)?;
+        unpack_kernel(apt, folder, &image, kernel, Some(drivers))?;
         Ok(image)
     })
 }
@@ -36,13 +61,13 @@ pub fn all(workspace: &Workspace, root: &Path, kernel: &Path) -> Result<()> {
 pub fn kernel_64k(workspace: &Workspace, kernel: &Path) -> Result<()> {
     from_first_suite(workspace, |apt, folder| {
         let image = image_of(apt, KERNEL_64K)?;
-        unpack_kernel(apt, folder, &image, kernel)?;
+        unpack_kernel(apt, folder, &image, kernel, None)?;
         Ok(image)
     })
 }
 
 /// Fetches from the first suite of which the mirror is whole. `what` gets a
-/// folder for what it unpacks, and returns the package of its kernel.
+/// folder for what it unpacks, and returns what it was.
 fn from_first_suite(
     workspace: &Workspace,
     what: impl Fn(&Apt, &Path) -> Result<String>,
@@ -77,15 +102,41 @@ fn image_of(apt: &Apt, meta: &str) -> Result<String> {
         .with_context(|| format!("{meta} depends on no kernel"))
 }
 
-/// Fetches package `image`; its kernel becomes the file `kernel`.
-fn unpack_kernel(apt: &Apt, folder: &Path, image: &str, kernel: &Path) -> Result<()> {
+/// Fetches package `image`; its kernel becomes the file `kernel`. Its drivers go
+/// into the folder `drivers`, compressed as they are; one that it does not have is
+/// left out.
+fn unpack_kernel(
+    apt: &Apt,
+    folder: &Path,
+    image: &str,
+    kernel: &Path,
+    drivers: Option<&Path>,
+) -> Result<()> {
     let unpacked = folder.join("kernel");
     apt.unpack(&[image.to_owned()], &unpacked)?;
     let version = image.trim_start_matches("linux-image-");
     let from = unpacked.join(format!("boot/vmlinux-{version}"));
     ensure!(from.is_file(), "{image} has no {}", from.display());
+    if let Some(drivers) = drivers {
+        copy_drivers(&unpacked, version, drivers)?;
+    }
     image::write_if_changed(kernel, &read(&from)?)?;
-    // Modules and the rest of the kernel's package are not needed.
+    // The rest of the kernel's package is not needed.
     let _ = std::fs::remove_dir_all(&unpacked);
+    Ok(())
+}
+
+/// Copies the drivers of an unpacked kernel's package as they are, compressed or not.
+/// One that it does not have is left out.
+fn copy_drivers(package: &Path, version: &str, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
+    for driver in DRIVERS {
+        for (root, suffix) in [("usr/lib", "ko.xz"), ("lib", "ko")] {
+            let from = package.join(format!("{root}/modules/{version}/kernel/{driver}.{suffix}"));
+            if let (true, Some(name)) = (from.is_file(), from.file_name()) {
+                image::write_if_changed(&to.join(name), &read(&from)?)?;
+            }
+        }
+    }
     Ok(())
 }

@@ -26,6 +26,9 @@ const FILES: [(&str, &str); 4] = [
 /// Where all of it lies.
 const FOLDER: &str = "target/kexec";
 
+/// Where the kernel's drivers lie, there and in a partition's initrd.
+const DRIVERS: &str = "drivers";
+
 /// What is said first of a failure; the cause follows.
 const CANNOT: &str = "Debian's ppc64el packages cannot be had";
 
@@ -34,6 +37,9 @@ const INIT: &str = include_str!("init.sh");
 /// The same for a Linux in a partition.
 const PARTITION_INIT: &str = include_str!("partition.sh");
 
+/// What that does with the partition's devices.
+const PARTITION_DEVICES: &str = include_str!("devices.sh");
+
 /// A kernel and the initrd for it.
 #[derive(Debug)]
 pub struct Linux {
@@ -41,7 +47,7 @@ pub struct Linux {
     pub kernel: PathBuf,
     /// The initrd, which holds the image.
     pub initrd: PathBuf,
-    /// The initrd for a partition, of busybox alone.
+    /// The initrd for a partition, of busybox and a few drivers.
     pub partition_initrd: PathBuf,
 }
 
@@ -53,9 +59,13 @@ pub fn make(workspace: &Workspace) -> Result<Linux> {
     let folder = Path::new(FOLDER);
     let root = folder.join("root");
     let kernel = folder.join("vmlinux");
-    // The kernel comes last: where it is, the rest is.
-    if !kernel.is_file() {
-        fetch::all(workspace, &root, &kernel).context(CANNOT)?;
+    let drivers = folder.join(DRIVERS);
+    // What was fetched last is there only with the rest.
+    if !root.join(FILES[0].0).is_file() || !root.join(FILES[2].0).is_file() {
+        fetch::programs(workspace, &root).context(CANNOT)?;
+    }
+    if !kernel.is_file() || !drivers.is_dir() {
+        fetch::kernel(workspace, &kernel, &drivers).context(CANNOT)?;
     }
     let mut archive = Archive::default();
     for name in [
@@ -99,7 +109,7 @@ pub fn make_kernel_64k(workspace: &Workspace) -> Result<PathBuf> {
     Ok(kernel)
 }
 
-/// Packs a kernel and an initrd of busybox alone into an archive that starts
+/// Packs a kernel and an initrd into an archive that starts
 /// as a partition, with these arguments for the kernel.
 ///
 /// # Errors
@@ -135,5 +145,21 @@ fn partition_archive() -> Result<Vec<u8>> {
         &read(&Path::new(FOLDER).join("root").join(from))?,
     )?;
     initrd.file("init", 0o755, PARTITION_INIT.as_bytes())?;
+    initrd.file("devices", 0o644, PARTITION_DEVICES.as_bytes())?;
+    initrd.directory(DRIVERS)?;
+    for driver in drivers()? {
+        let name = driver.file_name().unwrap_or_default().display();
+        initrd.file(&format!("{DRIVERS}/{name}"), 0o644, &read(&driver)?)?;
+    }
     initrd.finish()
+}
+
+/// The drivers that were fetched, in a fixed order.
+fn drivers() -> Result<Vec<PathBuf>> {
+    let folder = Path::new(FOLDER).join(DRIVERS);
+    let entries =
+        std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut all: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    all.sort();
+    Ok(all)
 }

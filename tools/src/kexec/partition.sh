@@ -26,6 +26,7 @@ for function in /sys/bus/pci/devices/*; do
     read -r enabled <"$function/enable"
     echo "linux: enabled $enabled"
 done
+. /devices
 case "$*" in
 *vulnerabilities*)
     for file in /sys/devices/system/cpu/vulnerabilities/*; do

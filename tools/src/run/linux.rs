@@ -14,6 +14,20 @@ pub const MANIFEST: &str = "boards/linux-two.dts";
 /// A core for each partition, one for Pinion's prompt.
 const SMP: &str = "3";
 const MEMORY: &str = "2G";
+/// A drive and a card for each partition, where a person's own devices are seldom.
+const DEVICES: [&str; 4] = [
+    "nvme,bus=pcie.2",
+    "nvme,bus=pcie.3",
+    "e1000e,bus=pcie.4,romfile=,netdev=net0",
+    "e1000e,bus=pcie.5,romfile=,netdev=net1",
+];
+/// One network for both cards and QEMU's own, which leads to the world.
+const NETWORK: [&str; 4] = [
+    "user,id=world",
+    "hubport,id=outside,hubid=1,netdev=world",
+    "hubport,id=net0,hubid=1",
+    "hubport,id=net1,hubid=1",
+];
 /// POWER8 defines partitions and does not run them yet.
 const BOARD_WITHOUT: &str = "powernv8";
 
@@ -41,6 +55,9 @@ pub fn prepare(workspace: &Workspace, options: &RunOptions) -> Result<RunOptions
     options.smp.get_or_insert_with(|| SMP.to_owned());
     options.memory.get_or_insert_with(|| MEMORY.to_owned());
     options.bundle = Some(output);
+    options.devices.extend(DEVICES.map(str::to_owned));
+    let network = NETWORK.map(|network| ["-netdev".to_owned(), network.to_owned()]);
+    options.extra.extend(network.into_iter().flatten());
     Ok(options)
 }
 
@@ -54,7 +71,8 @@ pub fn files(linux: &kexec::Linux) -> Vec<String> {
 
 /// What a person can do once it runs.
 pub const HINTS: &str = "\
-Two partitions, web and database, start by themselves; each ends up in a shell.
+Two partitions, web and database, start by themselves; each ends up in a shell, and has an NVMe drive
+(/dev/nvme0n1, in target/run) and a network card: web is 10.0.2.15, database 10.0.2.16.
   console web     type at one of them; Ctrl-] comes back to the prompt
   partitions      what they do
   poweroff        ends the machine";

@@ -86,6 +86,7 @@ fn setting(workspace: &Workspace, options: &RunOptions, board: Board) -> Result<
     devices.make()?;
     setting.drives = devices.drives;
     setting.devices = devices.devices;
+    setting.extra.clone_from(&options.extra);
     if options.gdb {
         setting.gdb_port = Some(free_port()?);
     }
