@@ -17,7 +17,7 @@ use crate::papr::terminal::Terminal;
 use crate::partition::bundle::{Bundle, MANIFEST};
 use crate::partition::life::{State, Then, Verb};
 use crate::processor::Generation;
-use crate::{error, info, println};
+use crate::{debug, error, info, println};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -129,7 +129,8 @@ pub fn start_file(mib: u64, vcpus: usize) -> Result<(), PartitionError> {
     begun
 }
 
-fn can_run() -> Result<(), PartitionError> {
+/// Whether this processor can run any.
+pub(super) fn can_run() -> Result<(), PartitionError> {
     match runtime::generation() {
         Some(Generation::Power8) => Err(PartitionError::Power8),
         _ => Ok(()),
@@ -170,7 +171,11 @@ pub(super) fn begin(defined: &Arc<Defined>) -> Result<(), PartitionError> {
     Ok(())
 }
 
-fn prepare(defined: &Arc<Defined>) -> Result<Arc<Partition>, PartitionError> {
+/// Everything that a run has, with its kernel loaded and its devices open.
+///
+/// # Errors
+/// What it cannot have. Nothing is kept; devices may be open.
+pub(super) fn prepare(defined: &Arc<Defined>) -> Result<Arc<Partition>, PartitionError> {
     let table = memory::partition_table()?;
     TABLE.store(table, Ordering::Release);
     clock::read();
@@ -207,6 +212,7 @@ fn prepare(defined: &Arc<Defined>) -> Result<Arc<Partition>, PartitionError> {
             activity: AtomicU32::new(Activity::Stopped as u32),
             prodded: AtomicBool::new(false),
             released: AtomicBool::new(false),
+            interrupted: AtomicU64::new(0),
             thread,
         })
         .collect();
@@ -325,6 +331,13 @@ fn finish(defined: Arc<Defined>, then: Then, run: Option<Arc<Partition>>) {
         while Arc::strong_count(&run) > 1 {
             cpu::idle::sleep(1000);
         }
+        let slots = run.slots.iter();
+        let interrupted = slots.map(|slot| slot.interrupted.load(Ordering::Relaxed));
+        debug!(
+            "partition {}: left {} times for interrupts of Pinion's",
+            run.defined.name(),
+            interrupted.sum::<u64>()
+        );
         if let Some(xive) = &run.xive {
             if let Err(why) = xive.quiet() {
                 let _ = defined.life().settle(then, false);

@@ -80,6 +80,8 @@ struct Slot {
     prodded: AtomicBool,
     /// The thread has nothing of it any more; set by the thread.
     released: AtomicBool,
+    /// Times that it was left for an interrupt of Pinion's.
+    interrupted: AtomicU64,
     thread: &'static Area,
 }
 
@@ -223,12 +225,13 @@ fn hide(defined: &Defined, (phb, at): roster::Place) {
 /// Takes the interrupts of a group, whose calls have ended, from its partition's
 /// run, if there is one.
 fn silence(defined: &Defined, assigned: &Assigned) -> Result<(), XiveError> {
-    let runs = partitions();
-    let mut runs = runs.iter();
-    let run = runs
-        .find(|run| core::ptr::eq(&*run.defined, defined))
-        .cloned();
-    let Some(run) = run else { return Ok(()) };
+    let find = || {
+        let runs = partitions();
+        let mut runs = runs.iter();
+        let found = runs.find(|run| core::ptr::eq(&*run.defined, defined));
+        found.cloned()
+    };
+    let Some(run) = find() else { return Ok(()) };
     let group = run.groups.iter().find(|group| group.is(assigned));
     match group.zip(run.xive.as_ref()) {
         Some((group, xive)) => group.silence(xive, &run.memory),

@@ -217,6 +217,7 @@ fn handle_other(partition: &Partition, slot: &Slot, vcpu: &mut Vcpu, exit: Exit)
         }
         Exit::Timer => return true,
         Exit::External | Exit::Doorbell => {
+            slot.interrupted.fetch_add(1, Ordering::Relaxed);
             cpu::idle::take_interrupts();
             return slot.thread.index() == 0;
         }

@@ -52,6 +52,13 @@ pub fn held_by(index: u16, pe: PeNumber) -> u16 {
     with_pool(index, |pool| pool.held_by(pe)).unwrap_or(0)
 }
 
+/// Vectors of all PHBs that nobody has.
+pub fn free() -> u32 {
+    let indices = 0..bridges().len() as u16;
+    let all = indices.filter_map(|index| with_pool(index, |pool| u32::from(pool.free())));
+    all.sum()
+}
+
 /// A table of messages in a BAR.
 pub struct Words(Bar);
 

@@ -24,6 +24,8 @@ pub const INT_GET_SOURCE_INFO: u64 = 0x3a8;
 pub const INT_SET_SOURCE_CONFIG: u64 = 0x3ac;
 /// XIVE: gives a queue its page.
 pub const INT_SET_QUEUE_CONFIG: u64 = 0x3b8;
+/// XIVE: loads or stores in a source's page.
+pub const INT_ESB: u64 = 0x3c8;
 /// XIVE: all sources off, no queues.
 pub const INT_RESET: u64 = 0x3d0;
 /// A number that no call has.

@@ -201,7 +201,7 @@ fn configuration(device: &Device) -> Outcome {
 }
 
 /// A word that may not be there: the vector that it led to, and the word.
-fn try_load(address: u64) -> (u64, u64) {
+pub fn try_load(address: u64) -> (u64, u64) {
     let (count, word): (u64, u64) = (interrupts_so_far(), 0);
     let mut word = word;
     // SAFETY: the vector leaves out a load that leads nowhere.

@@ -6,6 +6,7 @@ use crate::device::{BOTH, BUFFERS, Device, PAGE};
 use crate::edu::Edu;
 use crate::hostile;
 use crate::println;
+use crate::signals;
 use crate::state;
 use crate::tree;
 use crate::words;
@@ -17,8 +18,9 @@ const OS_TERM: u32 = 5;
 const HELD: u64 = 3;
 
 /// `probe=crash` gives up, `probe=wait` waits for ever, `probe=hold` maps pages
-/// for its edu, lets it use one, and then waits for ever, `probe=hostile` does
-/// what it must not, `probe=state` watches its own state.
+/// for its edu, lets it use one, and then waits for ever, `probe=keep` keeps an
+/// interrupt of its edu until that is taken away, and then waits for ever,
+/// `probe=hostile` does what it must not, `probe=state` watches its own state.
 pub fn if_told(tree: u64) {
     if words::told(tree, "probe=crash") {
         println!("probe: gives up");
@@ -34,6 +36,12 @@ pub fn if_told(tree: u64) {
     }
     if words::told(tree, "probe=state") {
         state::run(tree);
+    }
+    if words::told(tree, "probe=keep") {
+        if let Err(why) = keep(tree) {
+            println!("probe: FAIL keep: {why}");
+        }
+        wait();
     }
     if words::told(tree, "probe=hostile") {
         hostile::run();
@@ -59,4 +67,9 @@ fn hold(tree: u64) -> Outcome {
         }
     }
     Edu::new(bridge.registers.0)?.round_trip(0x800)
+}
+
+fn keep(tree: u64) -> Outcome {
+    let bridge = tree::bridge(tree).ok_or("there is no device in the tree")?;
+    signals::keep(&Device { tree, bridge })
 }

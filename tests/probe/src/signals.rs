@@ -1,9 +1,9 @@
 //! Interrupts of the device: messages that RTAS gives it, which come without an
 //! exit.
 
-use crate::call::{INT_GET_SOURCE_INFO, hypervisor, rtas};
-use crate::checks::{Outcome, interrupts_so_far, set_external, want};
-use crate::device::{Device, MSI, MSIX, WRONG};
+use crate::call::{INT_ESB, INT_GET_SOURCE_INFO, INT_SET_SOURCE_CONFIG, hypervisor, rtas};
+use crate::checks::{Outcome, interrupts_so_far, pause, set_external, want};
+use crate::device::{Device, MSI, MSIX, WRONG, try_load};
 use crate::edu::Edu;
 use crate::xive::{self, ENTRIES, Source};
 use crate::{nvme, println};
@@ -203,4 +203,51 @@ pub fn line(device: &Device) -> Outcome {
     edu.acknowledge();
     it.off();
     xive::reset()
+}
+
+/// What a call for a source that is not the partition's answers: H_P2.
+const NO_SOURCE: i64 = -55;
+
+/// Keeps a message of its edu until the device is taken away, and then gets nothing
+/// of it any more, whatever it tries.
+pub fn keep(device: &Device) -> Outcome {
+    want(
+        change(device, SET_MSI, 1)[..2] == [0, 1],
+        "one message is refused",
+    )?;
+    let lisn = u64::from(source(device, 0).1);
+    let mut it = Source::route(lisn)?;
+    let edu = Edu::new(device.bridge.registers.0)?;
+    edu.raise();
+    want(it.is_seen(), "a message does not come")?;
+    println!("probe: keeps source {lisn}");
+    while source(device, 0).0 != WRONG {
+        pause(10);
+    }
+    // The group's calls end first, its sources then.
+    for _ in 0..100 {
+        pause(10);
+    }
+    for (token, arguments) in [
+        (INT_GET_SOURCE_INFO, &[0, lisn][..]),
+        (INT_SET_SOURCE_CONFIG, &[2, lisn, 0, 6, 1]),
+        (INT_ESB, &[0, lisn, 0xd00]),
+        (INT_ESB, &[1, lisn, 0]),
+    ] {
+        want(
+            hypervisor(token, arguments).0 == NO_SOURCE,
+            "a source is left that was taken away",
+        )?;
+    }
+    want(
+        try_load(it.page()).0 == 0x300,
+        "the page of a source that was taken away is in reach",
+    )?;
+    want(
+        change(device, SET_MSI, 1)[0] == WRONG,
+        "a function that was taken away has messages",
+    )?;
+    want(!it.is_queued(), "a message comes still")?;
+    println!("probe: its source is gone");
+    Ok(())
 }

@@ -102,6 +102,11 @@ impl Source {
         })
     }
 
+    /// Where its state is loaded.
+    pub fn page(&self) -> u64 {
+        self.management + STATE
+    }
+
     pub fn is_level(&self) -> bool {
         self.is_level
     }

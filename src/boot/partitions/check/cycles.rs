@@ -2,7 +2,7 @@
 
 use super::subject::{Counts, Subject, members};
 use crate::boot::banner::plural;
-use crate::boot::partitions::roster;
+use crate::boot::partitions::{control, roster};
 use crate::partition::manifest::MEMORY_UNIT;
 use alloc::format;
 use alloc::string::String;
@@ -25,6 +25,9 @@ pub fn come_and_go() -> Result<String, String> {
         let bytes = (1 + time % 7) * MEMORY_UNIT;
         Subject::with("cycle", bytes, &devices, |subject| {
             subject.is_all(0)?;
+            if control::can_run().is_ok() {
+                subject.begin_in_vain()?;
+            }
             if time.is_multiple_of(OPENED) {
                 subject.start()?;
             }

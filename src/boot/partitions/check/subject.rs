@@ -2,7 +2,7 @@
 
 use super::super::devices;
 use super::super::roster::{self, Place};
-use super::super::{Defined, Plan, control};
+use super::super::{Defined, PartitionError, Plan, control};
 use crate::addr::{BusAddr, GuestAddr};
 use crate::boot::pci::device::Buffer;
 use crate::boot::pci::platform::Platform;
@@ -43,6 +43,8 @@ pub(super) struct Counts {
     regions: usize,
     windows: usize,
     partitions: usize,
+    /// Message vectors that are nobody's.
+    vectors: u32,
 }
 
 impl Counts {
@@ -51,6 +53,8 @@ impl Counts {
         let (_, ledger) = roster::machinery().map_err(text)?;
         // Lists of windows and partitions are copied: not while the heap is read.
         let (windows, partitions) = (windows::all().len(), roster::all().len());
+        // Lists of them are made once.
+        let vectors = pci::vectors::free();
         let (owners, regions) = ledger.counts();
         Ok(Self {
             frames: runtime::frames().0,
@@ -59,6 +63,7 @@ impl Counts {
             regions,
             windows,
             partitions,
+            vectors,
         })
     }
 
@@ -139,6 +144,16 @@ impl Subject {
     /// Its name.
     pub(super) fn name(&self) -> &str {
         self.defined.name()
+    }
+
+    /// Takes all that a run has: LPID, address space, interrupts. Then it gives all
+    /// back, as there is no kernel.
+    pub(super) fn begin_in_vain(&self) -> Result<(), String> {
+        match control::prepare(&self.defined) {
+            Err(PartitionError::Load(_)) => Ok(()),
+            Err(why) => Err(text(why)),
+            Ok(_) => Err("it starts without a kernel".into()),
+        }
     }
 
     /// As a start does, but for vCPUs: its devices may do DMA.
