@@ -188,7 +188,10 @@ fn memory_that_is_not_owned() {
 #[test]
 fn a_region_that_is_closing() {
     let (rig, party, window) = rig();
+    let is_closing = || party.holdings.region_of(HOST).unwrap().closing;
+    assert!(!is_closing());
     assert_eq!(rig.ledger.close(&party.holdings, rig.host(0x100)), Ok(1));
+    assert!(is_closing());
     let expected = Err(DmaError::Pin {
         bus: BUS,
         error: PinError::Closing { host: HOST },
