@@ -83,9 +83,11 @@ fn system_reset(frame: &mut Frame) {
         frame.gpr[1] = stack;
         return;
     }
-    // A report needs firmware, on POWER8 for its every word: a first reset that
-    // comes inside it is taken when it returns, a second one at once.
-    if frame.msr & cpu::msr::RI != 0 && cpu::area().postpone_reset() {
+    // Where only firmware reaches a port, as on POWER8, no word of a report comes
+    // out from inside it: a first reset that comes there is taken when firmware
+    // returns, a second one at once.
+    let is_mute = !terminals::has_emergency();
+    if is_mute && frame.msr & cpu::msr::RI != 0 && cpu::area().postpone_reset() {
         return;
     }
     die(frame)

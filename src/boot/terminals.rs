@@ -220,6 +220,13 @@ pub fn emergency() -> Option<&'static dyn ByteSink> {
     take_uart(uart).then_some(&UART_TERMINAL as &dyn ByteSink)
 }
 
+/// Whether [`emergency`] would find a UART.
+pub fn has_emergency() -> bool {
+    let uarts = runtime::machine().map(|machine| machine.uarts.iter());
+    let mut paths = uarts.into_iter().flatten().map(|uart| &uart.path);
+    paths.any(|path| matches!(path, UartPath::Mmio(_)))
+}
+
 /// For the crash path: takes the lock of whoever was sending.
 ///
 /// # Safety

@@ -154,11 +154,16 @@ pub fn print(what: &str) {
     }
     let mut faults = heard.faults();
     let mut lines = Vec::new();
-    if let Some(totals) = spaces(|fault| lines.push(format!("  FAULT {fault}"))) {
+    let keep = |fault| {
+        if lines.len() < KEPT {
+            lines.push(format!("  FAULT {fault}"));
+        }
+    };
+    if let Some(totals) = spaces(keep) {
         println!("  partitions: {totals}");
         faults += totals.faults;
     }
-    for line in lines.iter().take(KEPT) {
+    for line in &lines {
         println!("{line}");
     }
     println!("audit: {} PHBs, {faults} faults", heard.totals.len());
