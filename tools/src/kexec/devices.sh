@@ -40,7 +40,11 @@ done
 for drive in /dev/nvme*n1; do
     [ -b "$drive" ] || continue
     start=$(/bin/busybox dd if="$drive" bs=512 count=1 2>/dev/null | /bin/busybox tr -d '\000' | /bin/busybox head -c 24)
-    echo "linux: drive ${drive##*/} begins with \"$start\""
+    if [ -n "$start" ]; then
+        echo "linux: drive ${drive##*/} begins with \"$start\""
+    else
+        echo "linux: drive ${drive##*/} begins with zeros"
+    fi
     case "$*" in
     *write*)
         echo "written by Linux in a partition" | /bin/busybox dd of="$drive" bs=512 seek=8 conv=fsync 2>/dev/null &&

@@ -21,10 +21,11 @@ const DEVICES: [&str; 4] = [
     "e1000e,bus=pcie.4,romfile=,netdev=net0",
     "e1000e,bus=pcie.5,romfile=,netdev=net1",
 ];
-/// One network for both cards and QEMU's own, which leads to the world.
+/// One network for both cards and QEMU's own router. It is kept to itself, as it
+/// would answer for the other partition too.
 const NETWORK: [&str; 4] = [
-    "user,id=world",
-    "hubport,id=outside,hubid=1,netdev=world",
+    "user,id=router,restrict=on",
+    "hubport,id=outside,hubid=1,netdev=router",
     "hubport,id=net0,hubid=1",
     "hubport,id=net1,hubid=1",
 ];
@@ -72,7 +73,7 @@ pub fn files(linux: &kexec::Linux) -> Vec<String> {
 /// What a person can do once it runs.
 pub const HINTS: &str = "\
 Two partitions, web and database, start by themselves; each ends up in a shell, and has an NVMe drive
-(/dev/nvme0n1, in target/run) and a network card: web is 10.0.2.15, database 10.0.2.16.
+(/dev/nvme0n1, a file in target/run) and a network card: web is 10.0.2.15, database 10.0.2.16.
   console web     type at one of them; Ctrl-] comes back to the prompt
   partitions      what they do
   poweroff        ends the machine";
