@@ -47,6 +47,19 @@ impl Limits {
     }
 }
 
+impl Limits {
+    /// What is left where there are no more than so many sources: for MSI a power of
+    /// two.
+    pub fn within(self, sources: usize) -> Self {
+        let most = u16::try_from(sources).unwrap_or(u16::MAX);
+        let msi = self.msi.min(most);
+        Self {
+            msi: msi.checked_ilog2().map_or(0, |bits| 1 << bits),
+            msix: self.msix.min(most),
+        }
+    }
+}
+
 /// What a function sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
@@ -178,5 +191,24 @@ impl Messages {
 
     fn note(&self, sent: Sent) {
         self.now.store(sent.pack(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Limits;
+
+    #[test]
+    fn fewer_sources_are_fewer_messages() {
+        let all = Limits { msi: 16, msix: 32 };
+        let within = |sources| {
+            let left = all.within(sources);
+            (left.msi, left.msix)
+        };
+        assert_eq!(within(100), (16, 32));
+        assert_eq!(within(31), (16, 31));
+        assert_eq!(within(15), (8, 15));
+        assert_eq!(within(1), (1, 1));
+        assert_eq!(within(0), (0, 0));
     }
 }

@@ -270,6 +270,30 @@ fn a_short_capability_ends() {
     assert_eq!(seen(1), [0x1234_5678, 0, 0]);
 }
 
+/// As cards of the first version have it: the list goes on where version 2 would
+/// have more of the capability.
+#[test]
+fn messages_behind_a_short_express_capability_are_seen() {
+    const NEAR: u16 = 0x48 + 0x18;
+    let mut drive = Drive::with(drive(), |identity| {
+        identity.msi = MessageCapability::new(Msi {
+            offset: NEAR,
+            vectors: 1,
+            wide: true,
+            maskable: false,
+        });
+    });
+    let model = drive.pci.model_mut(drive.node);
+    model.put16(0x4a, 1);
+    model.put32(NEAR, 0x0080_0005);
+    model.allow16(NEAR + 2, 1);
+    assert_eq!((drive.read(0x34, 1), drive.read(0x49, 1)), (0x48, 0x60));
+    assert_eq!(drive.read(NEAR, 4), 0x0080_0005, "MSI, the last one");
+    drive.write(NEAR + 2, 2, 1);
+    assert_eq!(drive.real(NEAR), 0x0081_0005);
+    assert_eq!(drive.read(0x48 + 0x14, 4), 0, "between the two");
+}
+
 #[test]
 fn a_partition_with_interrupts_sees_how_the_function_sends() {
     let mut drive = Drive::interrupting();

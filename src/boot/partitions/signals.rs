@@ -30,7 +30,7 @@ pub(super) struct Signals {
 
 impl Signals {
     /// Gives a partition the sources of a function: of its messages, as far as there
-    /// are vectors, and of its line, if that is its group's own.
+    /// are vectors and numbers, and of its line, if that is its group's own.
     ///
     /// # Errors
     /// A source cannot be the partition's, which must not be run.
@@ -55,7 +55,13 @@ impl Signals {
         match lease {
             Some(Ok(Some(lease))) => {
                 let lease = signals.lease.get_mut().insert(lease);
-                signals.messages = Some(messages(lease, xive, space)?);
+                let messages = messages(lease, xive, space)?;
+                if messages.limits() != limits(lease) {
+                    let id = host.topology[at].id;
+                    let left = messages.sources().len();
+                    warning!("{id} has {left} messages only: its partition's numbers are used up");
+                }
+                signals.messages = (messages.limits() != Limits::default()).then_some(messages);
             }
             Some(Err(error)) => {
                 let id = host.topology[at].id;
@@ -64,10 +70,15 @@ impl Signals {
             Some(Ok(None)) | None => {}
         }
         if let Ok((_, source)) = line_of(bridge, host, at) {
-            signals.line = Some(Line {
-                pin: host.topology[at].pin,
-                source: give(source, xive, space)?,
-            });
+            let pin = host.topology[at].pin;
+            signals.line = match give(source, xive, space) {
+                Ok(source) => Some(Line { pin, source }),
+                Err(XiveError::Full(full)) => {
+                    warning!("{} has no line: {full}", host.topology[at].id);
+                    None
+                }
+                Err(error) => return Err(error),
+            };
         }
         Ok(signals)
     }
@@ -161,17 +172,28 @@ fn senders(host: &Host, at: FunctionIndex) -> Senders {
     }
 }
 
-/// Gives the partition the sources of all messages of a lease.
-fn messages(lease: &Lease, xive: &Exploited, space: &Space) -> Result<Messages, XiveError> {
-    let limits = Limits {
+/// Messages of a lease.
+fn limits(lease: &Lease) -> Limits {
+    Limits {
         msi: lease.most(MessageKind::Msi),
         msix: lease.most(MessageKind::Msix),
-    };
+    }
+}
+
+/// Gives the partition the sources of the messages of a lease, as long as it has
+/// numbers for them.
+fn messages(lease: &Lease, xive: &Exploited, space: &Space) -> Result<Messages, XiveError> {
+    let limits = limits(lease);
     let used = 0..limits.msi.max(limits.msix);
-    let numbers = used.filter_map(|index| lease.vectors().source(index));
-    let sources: Result<Vec<Lisn>, XiveError> =
-        numbers.map(|number| give(number, xive, space)).collect();
-    Ok(Messages::new(limits, sources?.into()))
+    let mut sources = Vec::with_capacity(used.len());
+    for number in used.filter_map(|index| lease.vectors().source(index)) {
+        match give(number, xive, space) {
+            Ok(source) => sources.push(source),
+            Err(XiveError::Full(_)) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Messages::new(limits.within(sources.len()), sources.into()))
 }
 
 fn give(number: u32, xive: &Exploited, space: &Space) -> Result<Lisn, XiveError> {

@@ -152,8 +152,9 @@ impl Exploited {
     }
 
     /// Gives the partition a source, which is turned off and which nobody else
-    /// uses until the run has ended. Returns the number that the partition knows
-    /// it by; its pages are in the partition's address space.
+    /// uses until the run has ended; one that it has already stays as it is. Returns
+    /// the number that the partition knows it by; its pages are in the partition's
+    /// address space.
     ///
     /// # Errors
     /// What is not possible; the partition must not be run.
@@ -163,6 +164,9 @@ impl Exploited {
         purpose: Purpose,
         space: &Space,
     ) -> Result<Lisn, XiveError> {
+        if let Some(known) = self.state.lock().lisn_of(source.get()) {
+            return Ok(known);
+        }
         let info = OPAL.xive_irq_info(source.get())?;
         let pages = Esb::new(source, &info).map_err(IrqError::from)?;
         if let Some(delivery) = delivery() {

@@ -39,6 +39,8 @@ struct Capability {
 }
 
 impl Capability {
+    /// The most that it has; another one may begin before, as behind a short version
+    /// of PCI Express.
     fn bytes(&self) -> u16 {
         match self.what {
             What::Express => EXPRESS_BYTES[1],
@@ -148,8 +150,10 @@ impl Capabilities {
         access.write32(function, at, old & !bits | value & bits)
     }
 
+    /// The last one that begins at or before `at`, if it goes as far.
     fn find(&self, at: u16) -> Option<(usize, &Capability)> {
-        let mut all = self.0.iter().enumerate();
-        all.find(|(_, it)| it.holds(at))
+        let all = self.0.iter().enumerate();
+        let mut before = all.rev().skip_while(|(_, it)| it.start > at);
+        before.next().filter(|(_, it)| it.holds(at))
     }
 }

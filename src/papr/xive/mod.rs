@@ -33,8 +33,8 @@ pub struct Lisn(u32);
 /// (`ibm,xive-lisn-ranges`); those from here on are devices'.
 pub const FIRST_DEVICE: u32 = 64;
 
-/// How many LISNs there are.
-pub const LISNS: u32 = 512;
+/// How many LISNs there are: for sixty functions with 32 messages and a line.
+pub const LISNS: u32 = 2048;
 
 /// Queues of a vCPU: priorities 0 to 6. The last one is the hypervisor's, where
 /// firmware gathers escalations (skiboot hw/xive.c, XIVE_ESCALATION_PRIO).

@@ -107,6 +107,14 @@ impl Xive {
         self.sources.get(lisn.get() as usize)?.as_ref()
     }
 
+    /// The LISN of a source that the partition has, by what firmware knows it by:
+    /// functions may share a line.
+    pub fn lisn_of(&self, number: u32) -> Option<Lisn> {
+        let has = |it: &Option<Assigned>| it.is_some_and(|it| it.source.number == number);
+        let place = self.sources.iter().position(has)?;
+        Some(Lisn::new(place as u32))
+    }
+
     fn slot(&mut self, lisn: Lisn) -> Option<&mut Option<Assigned>> {
         self.sources.get_mut(lisn.get() as usize)
     }

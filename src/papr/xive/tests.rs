@@ -295,6 +295,16 @@ fn wrong_arguments_are_named_and_change_nothing() {
 }
 
 #[test]
+fn a_source_is_known_by_what_firmware_knows_it_by() {
+    let rig = Rig::new();
+    for lisn in [0, 1, FIRST_DEVICE, FIRST_DEVICE + 1].map(Lisn::new) {
+        let number = rig.xive.source(lisn).unwrap().source.number;
+        assert_eq!(rig.xive.lisn_of(number), Some(lisn));
+    }
+    assert_eq!(rig.xive.lisn_of(u32::MAX), None);
+}
+
+#[test]
 fn lisns_run_out() {
     let mut rig = Rig::new();
     let source = rig.xive.source(Lisn::new(0)).unwrap().source;
