@@ -41,7 +41,15 @@ pub enum Command {
     /// Tell what a crash left in a memory dump
     Dump(DumpOptions),
     /// Count what operations cost, beside budgets and Linux
-    Bench(BenchOptions),
+    #[command(args_conflicts_with_subcommands = true)]
+    Bench {
+        /// Something other than operations.
+        #[command(subcommand)]
+        target: Option<BenchTarget>,
+        /// What to measure, and what for.
+        #[command(flatten)]
+        options: BenchOptions,
+    },
     /// Make an initrd from a manifest and the files that it names
     Bundle {
         /// The manifest, device tree source
@@ -60,6 +68,13 @@ pub enum Command {
 pub enum RunTarget {
     /// Debian's ppc64el kernel in two partitions, each with a shell
     Linux(Box<RunOptions>),
+}
+
+/// What `bench` can measure beside operations.
+#[derive(Debug, Subcommand)]
+pub enum BenchTarget {
+    /// Boot Debian's kernel in a partition, on the bare machine, on QEMU's pseries
+    Boot(BootOptions),
 }
 
 /// Options of `run`.
@@ -188,6 +203,20 @@ pub struct BenchOptions {
     pub profile: Vec<String>,
     /// Give up after so many seconds a board
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub timeout: u64,
+    /// QEMU to use instead of qemu-system-ppc64
+    #[arg(long, value_name = "PROGRAM")]
+    pub qemu: Option<PathBuf>,
+}
+
+/// Options of `bench boot`.
+#[derive(Debug, Args)]
+pub struct BootOptions {
+    /// Board, powernv9 or powernv10 (repeatable)
+    #[arg(long = "board", value_name = "BOARD", default_values_t = [String::from("powernv9"), String::from("powernv10")])]
+    pub boards: Vec<String>,
+    /// Give up after so many seconds a boot
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     pub timeout: u64,
     /// QEMU to use instead of qemu-system-ppc64
     #[arg(long, value_name = "PROGRAM")]

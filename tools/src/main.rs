@@ -67,7 +67,7 @@ fn dispatch(cli: cli::Cli) -> Result<ExitCode> {
         Command::Check => check::command(&workspace),
         Command::Symbolize(options) => symbols::command(&workspace, &options),
         Command::Dump(options) => dump::command(&workspace, &options.absolute()),
-        Command::Bench(options) => bench::command(&workspace, &options),
+        Command::Bench { target, options } => bench::command(&workspace, target, &options),
         Command::Bundle {
             manifest,
             output,

@@ -26,10 +26,11 @@ const LARGE: &str = "8G";
 const THREADS: [usize; 2] = [2, 4];
 const PARTITIONS: [usize; 2] = [4, 16];
 
-/// The emulator that the options name.
-pub fn program(options: &BenchOptions) -> PathBuf {
-    let named = options.qemu.clone();
-    named.unwrap_or_else(|| PathBuf::from(setup::QEMU_PROGRAM))
+/// The emulator that the options name, or the usual one.
+pub fn program(named: Option<&Path>) -> PathBuf {
+    named
+        .unwrap_or(Path::new(setup::QEMU_PROGRAM))
+        .to_path_buf()
 }
 
 /// The machine that is measured.
@@ -46,7 +47,7 @@ pub fn setting(program: &Path, board: Board) -> Setting {
 /// # Errors
 /// One of them does not say.
 pub fn versions(options: &BenchOptions) -> Result<(String, String)> {
-    let qemu = setup::qemu_version(&program(options))?.to_string();
+    let qemu = setup::qemu_version(&program(options.qemu.as_deref()))?.to_string();
     let output = Command::new("rustc")
         .arg("--version")
         .output()
@@ -64,7 +65,7 @@ struct Run {
 
 /// All machines that are needed for the rows of `board`.
 fn runs(workspace: &Workspace, options: &BenchOptions, board: &Board) -> Result<Vec<Run>> {
-    let plain = setting(&program(options), board.clone());
+    let plain = setting(&program(options.qemu.as_deref()), board.clone());
     let run = |words: &str, change: &dyn Fn(&mut Setting)| {
         let mut setting = plain.clone();
         setting.append = (!words.is_empty()).then(|| format!("run={words}"));

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what Pinion costs, counted on the emulator.
 
+mod boot;
 mod budget;
 mod chart;
 mod growth;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 use crate::board::Board;
-use crate::cli::BenchOptions;
+use crate::cli::{BenchOptions, BenchTarget};
 use crate::workspace::Workspace;
 use crate::{image, setup};
 use budget::{Budgets, Standing};
@@ -35,8 +36,20 @@ const CHARTS: &str = "docs/charts";
 /// of functions makes a difference already.
 pub const SLACK: f64 = 5.0;
 
+/// Measures what `target` names, or all operations.
+pub fn command(
+    workspace: &Workspace,
+    target: Option<BenchTarget>,
+    options: &BenchOptions,
+) -> Result<ExitCode> {
+    match target {
+        Some(BenchTarget::Boot(options)) => boot::command(workspace, &options),
+        None => operations(workspace, options),
+    }
+}
+
 /// Measures, shows, and compares as the options say.
-pub fn command(workspace: &Workspace, options: &BenchOptions) -> Result<ExitCode> {
+fn operations(workspace: &Workspace, options: &BenchOptions) -> Result<ExitCode> {
     if !options.profile.is_empty() {
         profile::command(workspace, options)?;
         return Ok(ExitCode::SUCCESS);

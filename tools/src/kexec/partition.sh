@@ -2,6 +2,8 @@
 # The first program of a Linux that runs in a partition: says that it is there,
 # computes on every CPU at once, and ends as the kernel's arguments say.
 /bin/busybox mount -t proc proc /proc
+read -r up </proc/uptime
+echo "linux: up $up"
 /bin/busybox mount -t sysfs sysfs /sys
 cpus=$(/bin/busybox grep -c ^processor /proc/cpuinfo)
 echo "linux: userspace of $(/bin/busybox uname -r) on $cpus CPU(s)"
@@ -40,5 +42,7 @@ case "$*" in
 *panic*) echo c >/proc/sysrq-trigger ;;
 *shell*) echo "linux: shell"; exec /bin/busybox sh ;;
 esac
+read -r up </proc/uptime
+echo "linux: up $up"
 echo "linux: powers off"
 /bin/busybox poweroff -f

@@ -50,7 +50,7 @@ pub fn measure(
 ) -> Result<Profile> {
     let symbols = Symbols::load(workspace.debug_image())?;
     let is_call = CALLS.contains(&row);
-    let program = machine::program(options);
+    let program = machine::program(options.qemu.as_deref());
     std::fs::create_dir_all(FOLDER)?;
     let in_folder = |name: &str| PathBuf::from(FOLDER).join(name);
     let (trace, socket) = (in_folder("exec.log"), in_folder("control"));
