@@ -49,11 +49,24 @@ fn give(area: &Area, ring: &'static Trace) {
 }
 
 /// The ring of a thread.
-#[inline]
 pub fn of(area: &Area) -> Option<&'static Trace> {
-    let ring = area.notes() as *const Trace;
-    // SAFETY: 0, or what `give` has stored: a reference that lives for ever.
-    unsafe { ring.as_ref() }
+    // SAFETY: what `give` has stored.
+    unsafe { at(area.notes()) }
+}
+
+/// The ring of the thread that runs.
+#[inline]
+pub fn own() -> Option<&'static Trace> {
+    // SAFETY: as above.
+    unsafe { at(cpu::area().own_notes()) }
+}
+
+/// # Safety
+/// The address is 0, or that of a ring that lives for ever.
+#[inline]
+unsafe fn at(address: u64) -> Option<&'static Trace> {
+    // SAFETY: the caller says so.
+    unsafe { (address as *const Trace).as_ref() }
 }
 
 /// All rings.

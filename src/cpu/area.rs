@@ -313,6 +313,12 @@ impl Area {
         self.notes.load(Ordering::Acquire)
     }
 
+    /// The same, of the thread that runs: it was given before the thread's work was.
+    #[inline]
+    pub fn own_notes(&self) -> u64 {
+        self.notes.load(Ordering::Relaxed)
+    }
+
     /// Remembers where the thread notes DMA operations: an address that means
     /// something to the caller only.
     pub fn set_notes(&self, address: u64) {

@@ -62,7 +62,7 @@ impl<P: Platform> super::Engine<P> {
         let known = self.pe(pe).ok_or(DmaError::UnknownPe(pe))?;
         self.check_shape(window, pe)?;
         let _control = window.control()?;
-        if known.gate.has_failed() {
+        if known.gate().has_failed() {
             return Err(DmaError::Frozen(pe));
         }
         let table = {
@@ -97,7 +97,7 @@ impl<P: Platform> super::Engine<P> {
         if off {
             window.leave(pe);
         }
-        if off && (!known.gate.has_failed() || self.recover_pe(pe).is_ok()) {
+        if off && (!known.gate().has_failed() || self.recover_pe(pe).is_ok()) {
             known.usage.lock().release(tve, false);
         } else {
             // The TVE may be on: the PE stays in the list, for a detach.

@@ -2,7 +2,6 @@
 //! ring of the thread that calls.
 
 use super::error::{DmaError, ErrorKind};
-use super::liobn::Liobn;
 use super::window::Window;
 use super::{DetachMode, Engine};
 use crate::addr::{BusAddr, HostAddr};
@@ -12,14 +11,14 @@ use crate::trace::{Entry, Kind, Verdict};
 
 /// What an operation is about, for its entry.
 #[derive(Clone, Copy)]
-struct About {
-    kind: Kind,
-    bus: u64,
-    pages: u64,
-    target: u64,
+pub(super) struct About {
+    pub(super) kind: Kind,
+    pub(super) bus: u64,
+    pub(super) pages: u64,
+    pub(super) target: u64,
 }
 
-const fn about(kind: Kind, bus: BusAddr, pages: u64, target: u64) -> About {
+pub(super) const fn about(kind: Kind, bus: BusAddr, pages: u64, target: u64) -> About {
     About {
         kind,
         bus: bus.get(),
@@ -34,7 +33,7 @@ const fn about_pe(kind: Kind, pe: PeId) -> About {
 }
 
 #[cold]
-fn verdict(error: &DmaError) -> Verdict {
+pub(super) fn verdict(error: &DmaError) -> Verdict {
     match error.kind() {
         ErrorKind::Busy => Verdict::Busy,
         ErrorKind::NotMapped => Verdict::NotMapped,
@@ -58,15 +57,22 @@ impl<P: Platform> Engine<P> {
     ) -> Result<T, DmaError> {
         let began = self.platform.ticks();
         let result = run();
+        let verdict = match &result {
+            Ok(_) => Verdict::Done,
+            Err(error) => verdict(error),
+        };
+        self.note(window, about, began, verdict);
+        result
+    }
+
+    /// Notes an operation that began at `began`.
+    #[inline]
+    pub(super) fn note(&self, window: &Window<P>, about: About, began: u64, verdict: Verdict) {
         if let Some(ring) = self.platform.ring() {
             let end = self.platform.ticks();
-            let verdict = match &result {
-                Ok(_) => Verdict::Done,
-                Err(error) => verdict(error),
-            };
             ring.note_parts(
                 Entry::who(about.kind, verdict, window.owner().0),
-                window.liobn().map_or(0, |Liobn(number)| number),
+                window.number(),
                 about.bus,
                 about.pages,
                 about.target,
@@ -74,7 +80,6 @@ impl<P: Platform> Engine<P> {
                 end,
             );
         }
-        result
     }
 
     /// Notes a kill that began at `began`.
@@ -114,9 +119,36 @@ impl<P: Platform> Engine<P> {
         pages: u64,
         access: Access,
     ) -> Result<(), DmaError> {
+        match Tce::new(host, access) {
+            Some(entry) if pages == 1 => self.map_one(window, bus, entry),
+            _ => self.map_many(window, bus, host, pages, access),
+        }
+    }
+
+    fn map_many(
+        &self,
+        window: &Window<P>,
+        bus: BusAddr,
+        host: HostAddr,
+        pages: u64,
+        access: Access,
+    ) -> Result<(), DmaError> {
         self.noted(window, about(Kind::Map, bus, pages, host.get()), || {
             self.do_map(window, bus, host, pages, access)
         })
+    }
+
+    #[inline(never)]
+    fn map_one(&self, window: &Window<P>, bus: BusAddr, entry: Tce) -> Result<(), DmaError> {
+        self.fill_one(window, bus, entry, Kind::Map, || {
+            self.map_unusual(window, bus, entry)
+        })
+    }
+
+    #[cold]
+    fn map_unusual(&self, window: &Window<P>, bus: BusAddr, entry: Tce) -> Result<(), DmaError> {
+        self.prepare_one(window, Some(entry.host()));
+        self.map_many(window, bus, entry.host(), 1, entry.access())
     }
 
     /// Unmaps `pages` IO pages from `bus`. Entries that are empty stay so.
@@ -126,9 +158,27 @@ impl<P: Platform> Engine<P> {
     /// also where another thread was unmapping the same entries.
     #[inline]
     pub fn unmap(&self, window: &Window<P>, bus: BusAddr, pages: u64) -> Result<u64, DmaError> {
+        match pages {
+            1 => self.unmap_one(window, bus),
+            _ => self.unmap_many(window, bus, pages),
+        }
+    }
+
+    fn unmap_many(&self, window: &Window<P>, bus: BusAddr, pages: u64) -> Result<u64, DmaError> {
         self.noted(window, about(Kind::Unmap, bus, pages, 0), || {
             self.do_unmap(window, bus, pages)
         })
+    }
+
+    #[inline(never)]
+    fn unmap_one(&self, window: &Window<P>, bus: BusAddr) -> Result<u64, DmaError> {
+        self.clear_one(window, bus, || self.unmap_unusual(window, bus))
+    }
+
+    #[cold]
+    fn unmap_unusual(&self, window: &Window<P>, bus: BusAddr) -> Result<u64, DmaError> {
+        self.prepare_one(window, None);
+        self.unmap_many(window, bus, 1)
     }
 
     /// Unmaps whatever is mapped in the window, whatever its size, and returns
@@ -154,6 +204,25 @@ impl<P: Platform> Engine<P> {
         self.noted(window, about(Kind::Remap, bus, pages, 0), || {
             self.do_remap(window, bus, entries)
         })
+    }
+
+    /// [`Engine::remap`] of one entry.
+    #[inline(never)]
+    pub fn remap_one(&self, window: &Window<P>, bus: BusAddr, entry: Tce) -> Result<(), DmaError> {
+        if !entry.is_mapping() {
+            return self.remap_unusual(window, bus, entry);
+        }
+        self.fill_one(window, bus, entry, Kind::Remap, || {
+            self.remap_unusual(window, bus, entry)
+        })
+    }
+
+    #[cold]
+    fn remap_unusual(&self, window: &Window<P>, bus: BusAddr, entry: Tce) -> Result<(), DmaError> {
+        if entry.is_mapping() {
+            self.prepare_one(window, Some(entry.host()));
+        }
+        self.remap(window, bus, core::slice::from_ref(&entry))
     }
 
     /// Makes all of the `pages` entries from `bus` the same `entry`.

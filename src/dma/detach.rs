@@ -139,7 +139,7 @@ impl<P: Platform> super::Engine<P> {
             self.forced_kill(pe).map_err(at(DetachStep::Kill))
         };
         let clean = |number| -> Result<(), (DetachStep, PhbError)> {
-            if reset || known.gate.has_failed() {
+            if reset || known.gate().has_failed() {
                 self.platform
                     .reset_functions(pe)
                     .map_err(|error| (DetachStep::Reset, error))?;
@@ -250,7 +250,7 @@ impl<P: Platform> super::Engine<P> {
         let pes = window.state.lock().pes;
         if pes
             .iter()
-            .all(|&pe| self.pe(pe).is_some_and(|known| !known.gate.has_failed()))
+            .all(|&pe| self.pe(pe).is_some_and(|known| !known.gate().has_failed()))
         {
             window.quiesce();
             if let Ok(killed) = self.kill(window, &pes, KillScope::Pe) {

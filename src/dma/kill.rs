@@ -4,15 +4,16 @@ use super::detach::DetachStep;
 use super::error::DmaError;
 use super::pes::PeList;
 use super::window::Window;
-use crate::kill::{self, KillGate, KillNumber, Killed};
+use crate::kill::{self, KillGate, KillNumber, Killed, Killer};
 use crate::memory::ledger::OwnerId;
 use crate::seam::sync::{Lock, Rank};
-use crate::seam::{Interrupts, KillScope, PeId, PhbError, Platform};
+use crate::seam::{KillScope, PeId, PhbError, Platform};
 
 /// What the engine knows of one PE.
-pub(super) struct Pe<I: Interrupts> {
-    pub(super) gate: KillGate,
-    pub(super) usage: Lock<Usage, I>,
+pub(super) struct Pe<P: Platform> {
+    pub(super) id: PeId,
+    pub(super) killer: Killer<P>,
+    pub(super) usage: Lock<Usage, P>,
 }
 
 /// Whose a PE is, and which of its TVEs are taken.
@@ -23,12 +24,17 @@ pub(super) struct Usage {
     pub(super) tves: [bool; 2],
 }
 
-impl<I: Interrupts> Pe<I> {
-    pub(super) fn new() -> Self {
+impl<P: Platform> Pe<P> {
+    pub(super) fn new(platform: &P, pe: PeId) -> Self {
         Self {
-            gate: KillGate::new(),
+            id: pe,
+            killer: Killer::new(platform, pe),
             usage: Lock::new(Rank::Usage, Usage::default()),
         }
+    }
+
+    pub(super) fn gate(&self) -> &KillGate {
+        self.killer.gate()
     }
 }
 
@@ -42,13 +48,13 @@ impl<P: Platform> super::Engine<P> {
         pages: KillScope,
     ) -> Result<Killed<'w>, DmaError> {
         kill::kill_each(&self.platform, &window.stake, pes, pages, |pe| {
-            self.pe(pe).map(|known| &known.gate)
+            self.pe(pe).map(|known| &known.killer)
         })
         .map_err(|(pe, error)| self.kill_failed(pe, error))
     }
 
     #[cold]
-    fn kill_failed(&self, pe: PeId, error: PhbError) -> DmaError {
+    pub(super) fn kill_failed(&self, pe: PeId, error: PhbError) -> DmaError {
         self.note_kill(pe, self.platform.ticks(), false);
         DmaError::Kill { pe, error }
     }
@@ -58,7 +64,7 @@ impl<P: Platform> super::Engine<P> {
     pub(super) fn forced_kill(&self, pe: PeId) -> Result<KillNumber, PhbError> {
         let known = self.pe(pe).ok_or(PhbError::TimedOut)?;
         let began = self.platform.ticks();
-        let killed = kill::forced_kill(&self.platform, pe, &known.gate);
+        let killed = kill::forced_kill(&self.platform, &known.killer);
         self.note_kill(pe, began, killed.is_ok());
         killed
     }
@@ -77,7 +83,7 @@ impl<P: Platform> super::Engine<P> {
             self.platform
                 .clear_freeze(pe)
                 .map_err(|error| (DetachStep::ClearFreeze, error))?;
-            if known.gate.trust(number) {
+            if known.gate().trust(number) {
                 return Ok(());
             }
             number = self
@@ -89,7 +95,7 @@ impl<P: Platform> super::Engine<P> {
     /// Freezes `pe` after a failure; see [`kill::freeze`].
     pub(super) fn freeze(&self, pe: PeId) {
         if let Some(known) = self.pe(pe) {
-            kill::freeze(&self.platform, pe, &known.gate);
+            kill::freeze(&self.platform, pe, known.gate());
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod iova;
 mod kill;
 mod liobn;
 mod map;
+mod one;
 mod operation;
 mod patience;
 mod pes;

@@ -84,6 +84,36 @@ impl<'w, P: Platform> Operation<'w, P> {
         }
     }
 
+    /// One on a page, whose kill was tried and has failed.
+    pub(super) fn of_one(
+        engine: &'w super::Engine<P>,
+        window: &'w Window<P>,
+        range: SlotRange,
+        stamp: Option<Stamp>,
+        in_flight: InFlight<'w>,
+    ) -> Self {
+        Self {
+            engine,
+            window,
+            range,
+            stamp,
+            pes: PeList::new(),
+            retired: Tables::default(),
+            makes: stamp.is_none(),
+            linked: false,
+            relinks: false,
+            kills_levels: false,
+            sealed: true,
+            settled: false,
+            _in_flight: in_flight,
+        }
+    }
+
+    /// Its kill has failed with `error`.
+    pub(super) fn give_up(mut self, error: &DmaError) {
+        self.fail(error, None);
+    }
+
     /// All stores are done: what the kill is for. Under the same lock as the
     /// last store, so that a PE attached later has seen them all.
     #[inline]
@@ -94,8 +124,10 @@ impl<'w, P: Platform> Operation<'w, P> {
             core::mem::swap(&mut self.retired, &mut state.retired);
         }
         self.relinks = self.linked || !self.retired.is_empty();
-        // As many as run in the window: stamps or threads run out first.
-        state.relinking = state.relinking.wrapping_add(u32::from(self.relinks));
+        if self.relinks {
+            // As many as run in the window: stamps or threads run out first.
+            state.relinking = state.relinking.wrapping_add(1);
+        }
         self.kills_levels = state.relinking != 0;
     }
 

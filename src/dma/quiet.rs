@@ -35,8 +35,8 @@ impl<P: Platform> super::Engine<P> {
     /// The PEs whose functions may be doing DMA for `owner`.
     fn pes_of(&self, owner: OwnerId) -> impl Iterator<Item = PeId> {
         self.each_pe()
-            .filter(move |(_, known)| known.usage.lock().owner == Some(owner))
-            .map(|(pe, _)| pe)
+            .filter(move |known| known.usage.lock().owner == Some(owner))
+            .map(|known| known.id)
     }
 }
 

@@ -17,7 +17,7 @@ impl<P: Platform> super::Engine<P> {
         // Frozen through another window, or by a detach: this one needs it too.
         let frozen = pes
             .iter()
-            .find(|&&pe| self.pe(pe).is_some_and(|known| known.gate.has_failed()));
+            .find(|&&pe| self.pe(pe).is_some_and(|known| known.gate().has_failed()));
         state.failed = state.failed.or(frozen.copied());
         if state.failed.is_none() {
             return Ok(());
@@ -26,7 +26,7 @@ impl<P: Platform> super::Engine<P> {
         // No operation starts as long as the window counts as failed.
         window.quiesce();
         for &pe in pes.iter() {
-            if self.pe(pe).is_some_and(|known| known.gate.has_failed()) {
+            if self.pe(pe).is_some_and(|known| known.gate().has_failed()) {
                 self.recover_pe(pe)
                     .map_err(|(step, error)| DmaError::Detach { pe, step, error })?;
             }

@@ -1,12 +1,14 @@
 //! What a window's lock protects.
 
+use core::ops::{Deref, DerefMut};
+
 use arrayvec::ArrayVec;
 
 use super::error::DmaError;
 use super::pes::PeList;
 use super::recent::Recent;
 use crate::addr::BusAddr;
-use crate::memory::ledger::RegionCounts;
+use crate::memory::ledger::{KnownRegion, RegionCounts};
 use crate::seam::{PeId, TableMemory};
 use crate::tce::chain::Tables;
 use crate::tce::{Slot, Stamp, Tree};
@@ -39,14 +41,35 @@ pub(super) enum Phase {
 
 /// A window's changing part.
 pub(super) struct State {
+    /// What an operation on one page has to know, if it was found out since the
+    /// last change of what is behind it.
+    front: Option<Front>,
     pub(super) tree: Tree,
+    pub(super) stamps: Stamps,
+    /// The region of a page that was mapped alone, lately.
+    pub(super) last: Option<KnownRegion>,
+    /// The last unmaps, for people.
+    pub(super) recent: Recent,
+    rest: Rest,
+}
+
+/// Nothing is unusual: operations are admitted, no level has come or gone, and one
+/// PE uses the window.
+#[derive(Clone, Copy)]
+pub(super) struct Front {
+    /// Its place among the engine's.
+    pub(super) place: u32,
+}
+
+/// What changes seldom. Whoever changes it, an operation on one page looks at all
+/// of it anew.
+pub(super) struct Rest {
     pub(super) phase: Phase,
     /// A PE whose kill failed: only recovery or detach goes on.
     pub(super) failed: Option<PeId>,
     /// Attach, detach, recovery or removal is running.
     pub(super) controlled: bool,
     pub(super) pes: PeList,
-    pub(super) stamps: Stamps,
     /// Tables that are out of the tree; the next kill lets them go.
     pub(super) retired: Tables,
     /// Operations that linked or unlinked levels and whose kill is not over: a
@@ -56,25 +79,66 @@ pub(super) struct State {
     empty: ArrayVec<Slot, EMPTY_LEAVES_KEPT>,
     /// Pins of replaced pages whose kill failed: no entry remembers them.
     pub(super) stranded: RegionCounts,
-    /// The last unmaps, for people.
-    pub(super) recent: Recent,
+}
+
+impl Deref for State {
+    type Target = Rest;
+
+    #[inline]
+    fn deref(&self) -> &Rest {
+        &self.rest
+    }
+}
+
+impl DerefMut for State {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Rest {
+        self.front = None;
+        &mut self.rest
+    }
 }
 
 impl State {
     pub(super) fn new(tree: Tree) -> Self {
         Self {
+            front: None,
             tree,
-            phase: Phase::Open,
-            failed: None,
-            controlled: false,
-            pes: PeList::new(),
             stamps: Stamps::new(),
-            retired: Tables::default(),
-            relinking: 0,
-            empty: ArrayVec::new(),
-            stranded: RegionCounts::new(),
+            last: None,
             recent: Recent::default(),
+            rest: Rest {
+                phase: Phase::Open,
+                failed: None,
+                controlled: false,
+                pes: PeList::new(),
+                retired: Tables::default(),
+                relinking: 0,
+                empty: ArrayVec::new(),
+                stranded: RegionCounts::new(),
+            },
         }
+    }
+
+    /// What an operation on one page has to know, if it is known.
+    #[inline]
+    pub(super) fn front(&self) -> Option<Front> {
+        self.front
+    }
+
+    /// Finds that out; `place` gives the place of a PE whose kills are as usual.
+    pub(super) fn find_front(&mut self, place: impl FnOnce(PeId) -> Option<u32>) {
+        let Rest {
+            pes,
+            retired,
+            relinking,
+            ..
+        } = &self.rest;
+        self.front = match **pes {
+            [pe] if self.admit().is_ok() && retired.is_empty() && *relinking == 0 => {
+                place(pe).map(|place| Front { place })
+            }
+            _ => None,
+        };
     }
 
     /// Whether the table is there, and to be relied on.
@@ -124,21 +188,25 @@ impl State {
     /// Remembers that the leaf of `slot` is empty; the one remembered longest
     /// is unlinked if there are too many.
     pub(super) fn note_empty<M: TableMemory>(&mut self, memory: &M, slot: Slot) {
-        let bits = self.tree.shape().index_bits();
+        let tree = self.tree;
+        let bits = tree.shape().index_bits();
         let first = Slot::new(slot.get() >> bits << bits);
         if self.empty.contains(&first) {
             return;
         }
-        if let Some(oldest) = self.empty.is_full().then(|| self.empty.remove(0)) {
-            self.tree.unlink_if_empty(memory, oldest, &mut self.retired);
+        let Rest { empty, retired, .. } = &mut **self;
+        if let Some(oldest) = empty.is_full().then(|| empty.remove(0)) {
+            tree.unlink_if_empty(memory, oldest, retired);
         }
-        self.empty.push(first);
+        empty.push(first);
     }
 
     /// Unlinks all leaves that are known to be empty.
     pub(super) fn unlink_empty<M: TableMemory>(&mut self, memory: &M) {
-        for slot in self.empty.drain(..) {
-            self.tree.unlink_if_empty(memory, slot, &mut self.retired);
+        let tree = self.tree;
+        let Rest { empty, retired, .. } = &mut **self;
+        for slot in empty.drain(..) {
+            tree.unlink_if_empty(memory, slot, retired);
         }
     }
 

@@ -51,7 +51,7 @@ pub struct Window<P: Platform> {
     pub(super) stake: Stake,
     // Operations between their first store and their last release: those that
     // began in an even turn, and in an odd one.
-    // The low half counts them, the high half those that ever began.
+    // The low 14 bits count them, the others those that ever began.
     in_flight: [AtomicU64; 2],
     // Changes under the lock, by who controls the window.
     turn: AtomicU32,
@@ -69,10 +69,16 @@ impl<P: Platform> Window<P> {
     /// that only people use.
     #[inline]
     pub fn liobn(&self) -> Option<Liobn> {
-        match self.liobn.load(Ordering::Relaxed) {
+        match self.number() {
             0 => None,
             number => Some(Liobn(number)),
         }
+    }
+
+    /// The same, 0 if it has none.
+    #[inline]
+    pub(super) fn number(&self) -> u32 {
+        self.liobn.load(Ordering::Relaxed)
     }
 
     /// Calls it by a number, which is not 0.
@@ -81,8 +87,9 @@ impl<P: Platform> Window<P> {
     }
 
     /// The partition whose memory it maps.
+    #[inline]
     pub fn owner(&self) -> OwnerId {
-        self.holdings.owner()
+        self.stake.owner()
     }
 
     /// The regions that it may map.
@@ -171,6 +178,17 @@ impl<P: Platform> Window<P> {
         let offset = error.host().get().wrapping_sub(host.get());
         let bus = BusAddr::new(bus.get().wrapping_add(offset));
         DmaError::Pin { bus, error }
+    }
+
+    /// Removes the pin of the page at `host` that an entry stood for.
+    #[cold]
+    pub(super) fn release_page(&self, host: HostAddr, wrote: bool, killed: &Killed) {
+        if wrote {
+            self.holdings
+                .unpin_dirty(host, 1, self.page_shift(), killed);
+        } else {
+            self.holdings.unpin(host, 1, self.page_shift(), killed);
+        }
     }
 
     /// Counts a thread that uses the table, until the result is dropped. Under
@@ -299,7 +317,8 @@ impl<P: Platform> Window<P> {
 }
 
 /// One that began, in [`Window`]'s count of operations.
-const BEGUN: u64 = 1 << 32;
+/// Fewer threads than this run, and it is short enough to be part of an instruction.
+const BEGUN: u64 = 1 << 14;
 
 fn wait_for_none(count: &AtomicU64) {
     while !count.load(Ordering::Acquire).is_multiple_of(BEGUN) {
@@ -315,7 +334,8 @@ pub(super) struct InFlight<'w> {
 impl Drop for InFlight<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::Release);
+        // One less.
+        self.count.fetch_add(u64::MAX, Ordering::Release);
     }
 }
 

@@ -14,7 +14,6 @@ use crate::seam::Platform;
 use crate::tce::{Access, PageShift, RangeError, Tce};
 use alloc::sync::Arc;
 use arrayvec::ArrayVec;
-use core::slice;
 
 /// Most entries that one call maps. Newer PowerVM firmware has this limit for
 /// H_STUFF_TCE too, but Linux does not keep to it when it unmaps all memory of a
@@ -90,7 +89,7 @@ impl<P: Platform> TceCalls<'_, P> {
         if !entry.is_mapping() {
             return self.unmap(&window, bus, 1);
         }
-        let done = self.engine.remap(&window, bus, slice::from_ref(&entry));
+        let done = self.engine.remap_one(&window, bus, entry);
         done.map_err(refusal)
     }
 

@@ -38,6 +38,15 @@ pub trait PhbHardware {
     {
         work.on(self)
     }
+
+    /// Does `work`, if nobody watches.
+    #[inline]
+    fn unwatched<W: RegisterWork>(&self, work: W) -> Option<W::Done>
+    where
+        Self: Sized,
+    {
+        Some(work.on(self))
+    }
 }
 
 /// Something to be done with a PHB's registers, whatever stands before them.
@@ -105,25 +114,29 @@ impl Mapped {
         Self { registers }
     }
 
+    #[inline]
     fn at(&self, offset: u64) -> HostAddr {
         // The offsets are this module's constants, below 4 KiB.
-        HostAddr::new(self.registers.get() + (offset & 0xff8))
+        HostAddr::new(self.registers.get().wrapping_add(offset & 0xff8))
     }
 }
 
 #[cfg(target_os = "none")]
 impl PhbHardware for Mapped {
+    #[inline]
     fn load(&self, offset: u64) -> u64 {
         // SAFETY: see `new`; a PHB's registers have eight bytes.
         unsafe { crate::mmio::read64(self.at(offset)) }
     }
 
+    #[inline]
     fn store(&self, offset: u64, value: u64) {
         // SAFETY: as above. What the registers do to memory is DMA of devices,
         // which `dma` lets reach only pages that Rust does not know.
         unsafe { crate::mmio::write64(self.at(offset), value) }
     }
 
+    #[inline]
     fn barrier(&self) {
         crate::mmio::full_barrier();
     }

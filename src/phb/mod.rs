@@ -21,6 +21,7 @@ mod gone;
 mod hardware;
 pub mod ioda;
 mod kill;
+mod lock;
 mod msi;
 mod pest;
 mod reset;

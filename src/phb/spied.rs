@@ -96,6 +96,14 @@ impl<H: PhbHardware> PhbHardware for Spied<'_, H> {
         self.hardware.thread()
     }
 
+    #[inline(always)]
+    fn unwatched<W: RegisterWork>(&self, work: W) -> Option<W::Done> {
+        match self.spy.is_armed() {
+            true => None,
+            false => Some(work.on(&self.hardware)),
+        }
+    }
+
     #[inline]
     fn quickly<W: RegisterWork>(&self, work: W) -> W::Done {
         match self.spy.is_armed() {

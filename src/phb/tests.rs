@@ -267,6 +267,39 @@ fn a_kill_that_does_not_end_is_given_up_and_a_fenced_phb_is_named() {
     assert_eq!(error, Err(PhbError::TimedOut));
 }
 
+/// The short way does what the other does, and says no where anything is unusual.
+#[test]
+fn a_quick_kill_is_a_kill_or_says_no() {
+    let quickly = |pretend: &Pretend, generation, path| {
+        with(pretend, generation, path, |phb| phb.kill_quickly(5))
+    };
+    for generation in [Generation::Phb4, Generation::Phb5] {
+        let (quick, slow) = (Pretend::default(), Pretend::default());
+        for pretend in [&quick, &slow] {
+            pretend.kill_loads.set(2);
+            pretend.sync_loads.set(1);
+        }
+        assert!(quickly(&quick, generation, KillPath::Register));
+        assert_eq!(killed(&slow, generation, KillScope::Pe), Ok(()));
+        assert_eq!(*quick.events.borrow(), *slow.events.borrow());
+        let unusual: [fn(&Pretend); 3] = [
+            |pretend| pretend.fenced.set(true),
+            |pretend| pretend.kill_loads.set(u64::MAX),
+            |pretend| pretend.sync_loads.set(u64::MAX),
+        ];
+        for make in unusual {
+            let pretend = Pretend::default();
+            make(&pretend);
+            assert!(!quickly(&pretend, generation, KillPath::Register));
+        }
+    }
+    // Other ways are not tried.
+    let pretend = Pretend::default();
+    assert!(!quickly(&pretend, Generation::Phb3, KillPath::Register));
+    assert!(!quickly(&pretend, Generation::Phb4, KillPath::Firmware));
+    assert_eq!(*pretend.events.borrow(), []);
+}
+
 #[test]
 fn firmware_kills_where_it_is_chosen_behind_a_barrier() {
     let pretend = Pretend::default();

@@ -108,13 +108,19 @@ pub enum PhbError {
 /// A platform's PHBs. Called without any engine lock held; the per-PHB lock is
 /// the implementation's.
 pub trait PhbPort {
-    /// The kind of kill that is right for the PHB of `pe`.
+    /// The way to the kills of one PE, found once for all of them.
+    type KillPort;
+
+    /// The way to the kills of `pe`. It stays good as long as the platform.
+    fn kill_port(&self, pe: PeId) -> Self::KillPort;
+
+    /// The kind of kill that is right for the PHB of `pe`, always the same.
     fn kill_style(&self, pe: PeId) -> KillStyle;
 
     /// The tables that the PHB of `pe` can walk.
     fn table_limits(&self, pe: PeId) -> TableLimits;
 
-    /// Invalidates cached translations of `pe` and waits until that is done and
+    /// Invalidates cached translations of the PE behind `port` and waits until that is done and
     /// DMA reads that used them are over. `Ok` means: no later DMA uses an
     /// entry that was replaced before a barrier, of any thread, that came before
     /// this call: the access that starts the kill is ordered after all that this
@@ -124,7 +130,14 @@ pub trait PhbPort {
     ///
     /// Writes that were translated before and are posted may still be on their
     /// way to memory: see [`PhbPort::push_writes`].
-    fn kill(&self, pe: PeId, scope: KillScope) -> Result<(), PhbError>;
+    fn kill(&self, port: &Self::KillPort, scope: KillScope) -> Result<(), PhbError>;
+
+    /// [`PhbPort::kill`] of [`KillScope::Pe`], which most kills are, where nothing
+    /// is unusual. `false` says nothing, but that it may not be complete: it is to
+    /// be done by [`PhbPort::kill`] then, from its start.
+    fn kill_quickly(&self, _port: &Self::KillPort) -> bool {
+        false
+    }
 
     /// Stops MMIO and DMA of `pe`.
     fn freeze(&self, pe: PeId) -> Result<(), PhbError>;

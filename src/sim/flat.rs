@@ -74,13 +74,21 @@ impl TableFrames for Flat {
 }
 
 impl PhbPort for Flat {
+    type KillPort = ();
+
+    fn kill_port(&self, _pe: PeId) {}
+
     fn kill_style(&self, _pe: PeId) -> KillStyle {
         KillStyle::Pe
     }
 
-    fn kill(&self, _pe: PeId, _scope: KillScope) -> Result<(), PhbError> {
+    fn kill(&self, _port: &(), _scope: KillScope) -> Result<(), PhbError> {
         self.kills.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn kill_quickly(&self, port: &()) -> bool {
+        self.kill(port, KillScope::Pe).is_ok()
     }
 
     fn table_limits(&self, _pe: PeId) -> TableLimits {

@@ -240,6 +240,11 @@ impl Machine {
         inner.fallible = 0;
     }
 
+    /// Whether no failure is to come.
+    pub fn is_sound(&self) -> bool {
+        self.inner().failure.is_none()
+    }
+
     /// Loses a store: of those that clear an entry, the one after `after` more.
     pub fn lose_clear(&self, after: u64) {
         self.inner().tables.lose(after);

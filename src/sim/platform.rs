@@ -83,6 +83,12 @@ impl TableFrames for Machine {
 }
 
 impl PhbPort for Machine {
+    type KillPort = PeId;
+
+    fn kill_port(&self, pe: PeId) -> PeId {
+        pe
+    }
+
     fn kill_style(&self, pe: PeId) -> KillStyle {
         match self.inner().phbs[usize::from(pe.phb)].kind() {
             PhbKind::Phb3 => KillStyle::Pages { limit: 8 },
@@ -101,7 +107,7 @@ impl PhbPort for Machine {
         Ok(())
     }
 
-    fn kill(&self, pe: PeId, scope: KillScope) -> Result<(), PhbError> {
+    fn kill(&self, &pe: &PeId, scope: KillScope) -> Result<(), PhbError> {
         // Late: the cache is as it was for some steps more.
         self.phb_call(Step::Kill)?;
         {
@@ -113,6 +119,10 @@ impl PhbPort for Machine {
         }
         drop(self.step(Step::KillDone));
         Ok(())
+    }
+
+    fn kill_quickly(&self, pe: &PeId) -> bool {
+        self.is_sound() && self.kill(pe, KillScope::Pe).is_ok()
     }
 
     fn freeze(&self, pe: PeId) -> Result<(), PhbError> {

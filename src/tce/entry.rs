@@ -98,6 +98,15 @@ impl Tce {
         HostAddr::new(self.0 & ADDRESS)
     }
 
+    /// What a device may do.
+    pub const fn access(self) -> Access {
+        if self.0 & WRITE != 0 {
+            Access::ReadWrite
+        } else {
+            Access::Read
+        }
+    }
+
     /// Whether it maps a page.
     #[inline]
     pub const fn is_mapping(self) -> bool {

@@ -88,7 +88,7 @@ impl TableShape {
     }
 
     #[inline]
-    const fn index_mask(self) -> usize {
+    pub(super) const fn index_mask(self) -> usize {
         self.entries().wrapping_sub(1)
     }
 

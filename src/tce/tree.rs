@@ -89,6 +89,39 @@ impl Tree {
         })
     }
 
+    /// As [`Tree::find`], for one slot; `None` for one in a hole.
+    #[inline(always)] // For those few callers to whom a call is dear.
+    pub fn find_leaf<M: TableMemory>(&self, memory: &M, slot: Slot) -> Option<Leaf> {
+        if self.shape.levels() == 1 {
+            return Some(Leaf {
+                table: self.root,
+                // No window reaches beyond its table.
+                index: slot.get() as usize,
+                parent: None,
+            });
+        }
+        let mut table = self.root;
+        let mut parent = None;
+        let bits = self.shape.index_bits();
+        let mut below = bits.wrapping_mul(self.shape.levels().wrapping_sub(1));
+        while below != 0 {
+            let index = slot.get().wrapping_shr(below) as usize & self.shape.index_mask();
+            let entry = memory.load(table, index);
+            if entry == 0 {
+                return None;
+            }
+            parent = Some(Parent { table, index });
+            table = entry::address(entry);
+            below = below.wrapping_sub(bits);
+        }
+        let index = self.shape.leaf_index(slot);
+        Some(Leaf {
+            table,
+            index,
+            parent,
+        })
+    }
+
     /// As [`Tree::find`], in any number of levels.
     fn find_below<M: TableMemory>(&self, memory: &M, slot: Slot) -> Position {
         let mut table = self.root;

@@ -37,6 +37,15 @@ pub struct SlotRange {
 }
 
 impl SlotRange {
+    /// One slot, which is inside its window.
+    #[inline]
+    pub(super) const fn of_page(slot: Slot) -> Self {
+        Self {
+            first: slot,
+            pages: 1,
+        }
+    }
+
     /// The first slot.
     #[inline]
     pub const fn first(self) -> Slot {
@@ -229,6 +238,17 @@ impl WindowRange {
         }
     }
 
+    /// The slot of the page at `bus`, as a range; `None` if it is none of the
+    /// window's: [`WindowRange::slots`] says why.
+    #[inline]
+    pub fn page(&self, bus: BusAddr) -> Option<SlotRange> {
+        let offset = bus.get().wrapping_sub(self.base.get());
+        // What is not aligned goes to the top: an index as no window has it, since
+        // pages and their size have less than 60 bits together.
+        let index = offset.rotate_right(self.shape.page().get());
+        (index < self.pages).then(|| SlotRange::of_page(self.slot(PageIndex(index))))
+    }
+
     /// Why [`WindowRange::slots`] finds none; the first of several reasons.
     #[cold]
     fn no_slots(&self, bus: BusAddr, pages: u64, limit: u64) -> RangeError {
@@ -400,6 +420,21 @@ mod tests {
         );
         assert!(slots(0x10_0000, 0x40).is_ok() && slots(0x1f_f000, 1).is_ok());
         assert_eq!(slots(u64::MAX - 0xfff, 1), outside(u64::MAX - 0xfff, 1));
+    }
+
+    #[test]
+    fn one_page_is_found_as_a_range_of_one() {
+        for (page, base) in [(PageShift::K4, 0x10_0000), (PageShift::G1, 1 << 59)] {
+            let shape = TableShape::new(page, 1, 20).unwrap();
+            let window = WindowRange::new(bus(base), 0x100, shape).unwrap();
+            for index in [0, 1, 0xff, 0x100, 1 << 20, u64::MAX] {
+                for off in [0, 1, 1 << (page.get() - 1), u64::MAX] {
+                    let offset = (index << page.get()).wrapping_add(off);
+                    let at = bus(base.wrapping_add(offset));
+                    assert_eq!(window.page(at), window.slots(at, 1, 1).ok(), "{at:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -102,6 +102,22 @@ impl<const N: usize> Ring<N> {
         ticks: u64,
         end: u64,
     ) {
+        self.note_here(who, liobn, bus, pages, target, ticks, end);
+    }
+
+    /// [`Ring::note_parts`], for those few callers that are worth a copy of it.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments, reason = "in registers, not in memory")]
+    pub fn note_here(
+        &self,
+        who: u64,
+        liobn: u32,
+        bus: u64,
+        pages: u64,
+        target: u64,
+        ticks: u64,
+        end: u64,
+    ) {
         let () = Self::IS_A_POWER;
         let number = self.written.load(Ordering::Relaxed);
         self.written

@@ -90,6 +90,10 @@ impl TableFrames for Explored {
 }
 
 impl PhbPort for Explored {
+    type KillPort = PeId;
+    fn kill_port(&self, pe: PeId) -> PeId {
+        pe
+    }
     fn kill_style(&self, pe: PeId) -> KillStyle {
         self.machine().kill_style(pe)
     }
@@ -100,11 +104,14 @@ impl PhbPort for Explored {
         self.point();
         self.machine().push_writes(pe)
     }
-    fn kill(&self, pe: PeId, scope: KillScope) -> Result<(), PhbError> {
+    fn kill(&self, pe: &PeId, scope: KillScope) -> Result<(), PhbError> {
         self.point();
         let result = self.machine().kill(pe, scope);
         self.point();
         result
+    }
+    fn kill_quickly(&self, pe: &PeId) -> bool {
+        self.machine().is_sound() && self.kill(pe, KillScope::Pe).is_ok()
     }
     fn freeze(&self, pe: PeId) -> Result<(), PhbError> {
         self.machine().freeze(pe)

@@ -179,17 +179,17 @@ fn runs(rig: &Rig, asked: Asked<'_>, setup: &Setup) -> Result<(), String> {
             println!("bench: skip rows *-{pages}{}: no such run", setup.suffix);
             continue;
         }
-        let map = || {
+        let map = move || {
             engine
                 .map(window, bus, host, pages, Access::ReadWrite)
                 .map_err(|error| told("map", error))
         };
-        let unmap = || match engine.unmap(window, bus, pages) {
+        let unmap = move || match engine.unmap(window, bus, pages) {
             Ok(count) if count == pages => Ok(()),
             Ok(count) => Err(format!("unmap: {count} of {pages} pages")),
             Err(error) => Err(told("unmap", error)),
         };
-        let remap = || {
+        let remap = move || {
             engine
                 .remap_run(window, bus, host, pages, Access::ReadWrite)
                 .map_err(|error| told("remap", error))

@@ -92,6 +92,7 @@ fn boot(asked: Asked<'_>) {
 }
 
 /// An error as the line that ends a benchmark.
+#[cold]
 fn told(row: &str, error: impl core::fmt::Display) -> String {
     format!("{row}: {error}")
 }

@@ -1,7 +1,7 @@
 //! The TCE engine's seams on the machine: memory, frames, PHBs.
 
-use super::host;
 use super::passed::{self, Passed};
+use super::{Host, host};
 use crate::addr::HostAddr;
 use crate::boot::{runtime, trace};
 use crate::cpu;
@@ -104,7 +104,7 @@ impl Noted for Platform {
 
     #[inline]
     fn ring(&self) -> Option<&Trace> {
-        trace::of(cpu::area())
+        trace::own()
     }
 }
 
@@ -123,7 +123,16 @@ impl Interrupts for Platform {
 /// A PE of a PHB that is left alone: the engine knows none.
 const NO_PHB: PhbError = PhbError::Firmware(-1);
 
+/// The PHB of a PE and its number there; `None` for a PHB that is left alone.
+pub struct KillPort(Option<(&'static Host, u16)>);
+
 impl PhbPort for Platform {
+    type KillPort = KillPort;
+
+    fn kill_port(&self, pe: PeId) -> KillPort {
+        KillPort(host(pe.phb).map(|host| (host, pe.pe)))
+    }
+
     fn kill_style(&self, pe: PeId) -> KillStyle {
         host(pe.phb).map_or(KillStyle::Pe, |host| host.phb.kill_style())
     }
@@ -141,8 +150,18 @@ impl PhbPort for Platform {
         passed::tell(pe, Passed::Landed, done)
     }
 
-    fn kill(&self, pe: PeId, scope: KillScope) -> Result<(), PhbError> {
-        host(pe.phb).ok_or(NO_PHB)?.phb.kill(pe.pe, scope)
+    #[inline]
+    fn kill(&self, port: &KillPort, scope: KillScope) -> Result<(), PhbError> {
+        let (host, pe) = port.0.ok_or(NO_PHB)?;
+        host.phb.kill(pe, scope)
+    }
+
+    #[inline(always)] // As there.
+    fn kill_quickly(&self, port: &KillPort) -> bool {
+        match port.0 {
+            Some((host, pe)) => host.phb.kill_quickly(pe),
+            None => false,
+        }
     }
 
     fn freeze(&self, pe: PeId) -> Result<(), PhbError> {

@@ -82,6 +82,20 @@ impl Gate {
         }
     }
 
+    /// Adds one pin, if nothing is unusual. `false` says nothing about why not:
+    /// [`Gate::pin`] does.
+    #[inline]
+    pub fn pin_one(&self) -> bool {
+        let word = self.0.load(Ordering::Relaxed);
+        // Open and used before, and the sum still fits.
+        let next = word.wrapping_add(1);
+        next & !COUNT == USED
+            && self
+                .0
+                .compare_exchange_weak(word, next, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+    }
+
     /// Removes `pins`. More than there are is a bug of the caller: the gate is
     /// broken then, and never passable again.
     #[inline]
@@ -168,6 +182,12 @@ impl Gate {
         self.0.load(Ordering::Acquire) & COUNT
     }
 
+    /// Whether there are pins. For whoever has one, or knows that none can come.
+    #[inline]
+    pub fn is_pinned(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & COUNT != 0
+    }
+
     /// Whether it is closed.
     pub fn is_closed(&self) -> bool {
         self.0.load(Ordering::Acquire) & CLOSED != 0
@@ -246,6 +266,26 @@ mod tests {
         assert_eq!(gate.pin(1), Err(GateError::Overflow(1)));
         assert_eq!(gate.pin(u64::MAX), Err(GateError::Overflow(u64::MAX)));
         assert_eq!((gate.pins(), gate.state()), (COUNT, GateState::Open));
+    }
+
+    #[test]
+    fn one_pin_goes_in_where_nothing_is_unusual() {
+        // A weak exchange may fail now and then: not a thousand times.
+        let pin_one = |gate: &Gate| (0..1000).any(|_| gate.pin_one());
+        let gate = Gate::new();
+        assert!(!pin_one(&gate), "what it never had, it is to note");
+        gate.pin(1).unwrap();
+        assert!(pin_one(&gate) && gate.pins() == 2);
+        gate.close();
+        assert!(!pin_one(&gate));
+        gate.unpin(2);
+        assert!(!pin_one(&gate));
+        gate.begin_quieting().unwrap();
+        assert!(!pin_one(&gate));
+        gate.end_quieting(true);
+        gate.reopen();
+        gate.pin(COUNT).unwrap();
+        assert!(!pin_one(&gate) && gate.pins() == COUNT);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The regions of one owner, as hot paths use them.
 
+use alloc::sync::Arc;
+
 use super::dirty::{TAKEN, Taken};
 use super::gate::GateState;
 use super::region::{Region, RegionInfo, RegionNumber};
@@ -195,18 +197,18 @@ impl<I: Interrupts> Holdings<I> {
     }
 
     /// Adds a region that was expected.
-    pub(super) fn insert_expected(&self, region: Region) -> Result<(), LedgerError> {
+    pub(super) fn insert_expected(&self, region: Arc<Region>) -> Result<(), LedgerError> {
         self.arriving.fetch_sub(1, Ordering::Relaxed);
         self.insert(region)
     }
 
     /// Adds a region that overlaps none.
-    pub(super) fn insert(&self, region: Region) -> Result<(), LedgerError> {
+    pub(super) fn insert(&self, region: Arc<Region>) -> Result<(), LedgerError> {
         self.regions.write().insert(region, self.owner)
     }
 
     /// Removes the closed, unpinned and quiet region at `start`.
-    pub(super) fn remove(&self, start: HostAddr) -> Result<Region, LedgerError> {
+    pub(super) fn remove(&self, start: HostAddr) -> Result<Arc<Region>, LedgerError> {
         self.regions
             .write()
             .remove(start, |region| match region.gate().state() {

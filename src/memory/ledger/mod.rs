@@ -18,6 +18,7 @@ mod dirty;
 mod gate;
 mod holdings;
 mod index;
+mod known;
 mod pins;
 mod quiet;
 mod region;
@@ -29,6 +30,7 @@ use alloc::sync::Arc;
 pub use counts::RegionCounts;
 pub use gate::{Gate, GateError, GateState};
 pub use holdings::Holdings;
+pub use known::{KnownRegion, PagePin};
 pub use pins::{PinError, Pins, ScatteredPins};
 pub use quiet::Quieting;
 pub use region::{Region, RegionInfo, RegionNumber};
@@ -250,7 +252,7 @@ impl<I: Interrupts> Ledger<I> {
         bytes: u64,
         granule: u32,
     ) -> Result<(), LedgerError> {
-        let region = Region::new(start, bytes, granule)?;
+        let region = Arc::new(Region::new(start, bytes, granule)?);
         let (start, last) = (region.start(), region.last());
         let mut books = self.books_with_room(|books| &mut books.regions)?;
         books.exists(holdings.owner())?;
@@ -328,9 +330,9 @@ impl<I: Interrupts> Ledger<I> {
             region
         };
         // Nobody else knows the region now. Its map may be long: without a lock.
-        region.renew();
+        let renewed = Arc::new(region.renewed());
         let _books = self.books.lock();
-        to.insert_expected(region)
+        to.insert_expected(renewed)
     }
 
     /// Who owns the byte at `host`, and the last byte from there on that has the

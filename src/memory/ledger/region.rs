@@ -1,5 +1,7 @@
 //! One region: where it is, what holds it, what was written.
 
+use alloc::sync::Arc;
+
 use super::dirty::DirtyMap;
 use super::gate::Gate;
 use super::{FRAME_SHIFT, LedgerError, REGIONS_PER_OWNER};
@@ -32,7 +34,8 @@ pub struct Region {
     bytes: u64,
     number: RegionNumber,
     gate: Gate,
-    dirty: DirtyMap,
+    // What replaces the region when it changes its owner has the same.
+    dirty: Arc<DirtyMap>,
 }
 
 /// A region's state at one moment, for people.
@@ -72,7 +75,7 @@ impl Region {
             bytes,
             number: RegionNumber::default(),
             gate: Gate::new(),
-            dirty: DirtyMap::new(bytes, granule)?,
+            dirty: Arc::new(DirtyMap::new(bytes, granule)?),
         })
     }
 
@@ -144,10 +147,17 @@ impl Region {
         &self.dirty
     }
 
-    /// As for a new owner: open and clean. Nothing holds the region.
-    pub(super) fn renew(&self) {
+    /// The same memory for a new owner, open and clean. Nothing holds the region,
+    /// which stays closed for those who still know it.
+    pub(super) fn renewed(&self) -> Self {
         self.dirty.wipe();
-        self.gate.reopen();
+        Self {
+            start: self.start,
+            bytes: self.bytes,
+            number: RegionNumber::default(),
+            gate: Gate::new(),
+            dirty: Arc::clone(&self.dirty),
+        }
     }
 
     pub(super) fn info(&self) -> RegionInfo {

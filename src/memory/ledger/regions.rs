@@ -1,6 +1,7 @@
 //! One owner's list of regions: found by address and by number, without a search.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -15,7 +16,7 @@ const NOBODY: u16 = u16::MAX;
 /// The regions, sorted by address. Changes take as long as the list is; nothing
 /// allocates after it is made.
 pub(super) struct Regions {
-    sorted: Vec<Region>,
+    sorted: Vec<Arc<Region>>,
     index: Index,
     // Where in `sorted` the region with a number is.
     places: Box<[u16]>,
@@ -38,7 +39,12 @@ impl Regions {
     /// Region `index`, the lowest address first.
     #[inline]
     pub(super) fn get(&self, index: usize) -> Option<&Region> {
-        self.sorted.get(index)
+        self.sorted.get(index).map(|region| &**region)
+    }
+
+    /// The region that `host` is in, to be kept.
+    pub(super) fn shared(&self, host: HostAddr) -> Option<Arc<Region>> {
+        self.sorted.get(self.index_of(host)?).cloned()
     }
 
     /// Index of the region that `host` is in.
@@ -73,15 +79,24 @@ impl Regions {
         self.get(usize::from(*self.places.get(number.index())?))
     }
 
-    /// Adds a region of `owner`, which overlaps none, and gives it a number.
-    pub(super) fn insert(&mut self, mut region: Region, owner: OwnerId) -> Result<(), LedgerError> {
+    /// Adds a region of `owner` that nobody knows yet and which overlaps none, and
+    /// gives it a number.
+    pub(super) fn insert(
+        &mut self,
+        mut region: Arc<Region>,
+        owner: OwnerId,
+    ) -> Result<(), LedgerError> {
         let full = LedgerError::TooManyRegions(owner);
         // Room was looked for before: it would be an allocation.
         if self.sorted.len() >= REGIONS_PER_OWNER {
             return Err(full);
         }
         let free = self.places.iter().position(|&place| place == NOBODY);
-        region.set_number(free.and_then(RegionNumber::new).ok_or(full)?);
+        let number = free.and_then(RegionNumber::new);
+        let (Some(number), Some(unknown)) = (number, Arc::get_mut(&mut region)) else {
+            return Err(full);
+        };
+        unknown.set_number(number);
         let index = self
             .sorted
             .partition_point(|other| other.start() < region.start());
@@ -95,7 +110,7 @@ impl Regions {
         &mut self,
         start: HostAddr,
         check: impl FnOnce(&Region) -> Result<(), LedgerError>,
-    ) -> Result<Region, LedgerError> {
+    ) -> Result<Arc<Region>, LedgerError> {
         check(self.at(start)?)?;
         let index = self.index_of(start).ok_or(LedgerError::NoRegion(start))?;
         let region = self.sorted.remove(index);
@@ -126,7 +141,7 @@ mod tests {
         let start = |number: u64| HostAddr::new(number << 16);
         let add = |regions: &mut Regions, number| {
             let region = Region::new(start(number), 0x2000, 12).unwrap();
-            regions.insert(region, OwnerId(1)).unwrap();
+            regions.insert(Arc::new(region), OwnerId(1)).unwrap();
             regions.at(start(number)).unwrap().number()
         };
         let first = add(&mut regions, 5);
