@@ -3,7 +3,7 @@
 
 use super::icp::Icp;
 use super::tce::{List, MOST_ENTRIES};
-use super::{Host, Next, Tables, code, mode, rtas, xive};
+use super::{Host, Next, Tables, code, mode, rtas, shared, xive};
 use crate::addr::GuestAddr;
 use crate::memory::radix::process_entry;
 
@@ -155,7 +155,7 @@ pub fn call(gpr: &mut [u64; 32], host: &mut impl Host) -> Next {
     };
     let (answer, next) = match token {
         Token::Cede => (code::SUCCESS, Next::Cede),
-        Token::Confer => confer(gpr, host),
+        Token::Confer => shared::confer(gpr, host),
         Token::Rtas => {
             let next = rtas::call(GuestAddr::new(gpr[4] & 0xffff_ffff), host);
             (code::SUCCESS, next)
@@ -175,7 +175,7 @@ fn answer(token: Token, gpr: &mut [u64; 32], host: &mut impl Host) -> i64 {
         Token::GetTermChar => get_terminal(gpr, host),
         Token::SetMode => mode::set(gpr, host),
         Token::RegisterProcessTable => register_process_table(gpr, host),
-        Token::RegisterVpa => register_vpa(gpr, host),
+        Token::RegisterVpa => shared::register_area(gpr, host),
         Token::Random => match host.random() {
             Some(number) => {
                 gpr[4] = number;
@@ -273,15 +273,6 @@ fn own_icp(host: &mut impl Host, act: impl FnMut(&mut Icp)) -> i64 {
     }
 }
 
-/// r4: a vCPU, or -1 for all of the partition.
-#[inline(never)]
-fn confer(gpr: &[u64; 32], host: &mut impl Host) -> (i64, Next) {
-    if gpr[4] != u64::MAX && gpr[4] >= host.vcpus() {
-        return (code::PARAMETER, Next::Resume);
-    }
-    (code::SUCCESS, Next::Yield)
-}
-
 /// Unit address of the terminal in the partition's tree; 0 means it too.
 pub const TERMINAL: u64 = 0x7100_0000;
 
@@ -352,38 +343,4 @@ fn register_process_table(gpr: &[u64; 32], host: &mut impl Host) -> i64 {
     };
     host.set_process_table(entry);
     code::SUCCESS
-}
-
-/// Bytes of a virtual processor area at least.
-const VPA_BYTES: u64 = 640;
-
-/// r4: subfunction in bits 16 to 18; r5: vCPU; r6: address. Nothing is kept in
-/// those areas: a partition's vCPUs are not taken away from it unseen.
-#[inline(never)]
-fn register_vpa(gpr: &[u64; 32], host: &mut impl Host) -> i64 {
-    if gpr[5] >= host.vcpus() {
-        return code::PARAMETER;
-    }
-    let at = gpr[6];
-    match gpr[4] >> 45 & 7 {
-        // Its length is in the area itself.
-        1 => {
-            let mut length = [0; 2];
-            let fits = at != 0
-                && at.is_multiple_of(64)
-                && host.read(GuestAddr::new(at.saturating_add(4)), &mut length)
-                && u64::from(u16::from_be_bytes(length)) >= VPA_BYTES
-                && at & 0xfff <= 0x1000 - VPA_BYTES;
-            if fits { code::SUCCESS } else { code::PARAMETER }
-        }
-        2 | 3 => {
-            if at.is_multiple_of(8) {
-                code::SUCCESS
-            } else {
-                code::PARAMETER
-            }
-        }
-        5..=7 => code::SUCCESS,
-        _ => code::PARAMETER,
-    }
 }

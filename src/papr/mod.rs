@@ -17,6 +17,7 @@ pub mod liobn;
 pub mod messages;
 mod mode;
 pub mod rtas;
+mod shared;
 pub mod tce;
 pub mod terminal;
 pub mod tree;
@@ -26,6 +27,7 @@ pub mod xive;
 
 pub use dispatch::{Token, call, quick};
 pub use mode::Breakpoint;
+pub use shared::DISPATCHES;
 
 use crate::addr::GuestAddr;
 use crate::pci::ConfigAccess;
@@ -119,6 +121,21 @@ pub trait Host: Tables {
     /// Wakes a vCPU from H_CEDE, or lets its next one return at once.
     fn prod(&mut self, vcpu: u64);
 
+    /// Whether a vCPU may lose its thread to another one, of this partition or of
+    /// others.
+    fn shares_threads(&self) -> bool;
+
+    /// Where a vCPU's virtual processor area is from now on.
+    fn set_area(&mut self, vcpu: u64, at: Option<GuestAddr>);
+
+    /// How often a vCPU got its turn and lost it: odd while it does not have it. The
+    /// vCPU is there.
+    fn dispatches(&self, vcpu: u64) -> u32;
+
+    /// Lets a vCPU, which is there, have what the one that calls does not use of its
+    /// time.
+    fn favour(&mut self, vcpu: u64);
+
     /// The interrupt presentation of a vCPU, for a short operation; it is woken
     /// if an interrupt is pending behind it. `None`: no such vCPU, or the
     /// partition has a XIVE instead.
@@ -155,6 +172,8 @@ pub enum Next {
     Resume,
     /// It waits for an interrupt or a prod.
     Cede,
+    /// It waits as well, but lets no interrupt in that it did not before.
+    Doze,
     /// It gives its time to others.
     Yield,
     /// It stops until it is started again.

@@ -12,6 +12,9 @@ struct Model {
     relocates: bool,
     breakpoints: Vec<Breakpoint>,
     breaks: bool,
+    areas: [Option<GuestAddr>; 2],
+    dispatches: u32,
+    favoured: Option<u64>,
     icps: [Icp; 2],
     stopped: [bool; 2],
     prodded: [bool; 2],
@@ -30,6 +33,9 @@ impl Model {
             relocates: true,
             breakpoints: Vec::new(),
             breaks: true,
+            areas: [None; 2],
+            dispatches: 1,
+            favoured: None,
             icps: [Icp::default(); 2],
             stopped: [false, true],
             prodded: [false; 2],
@@ -144,6 +150,18 @@ impl Host for Model {
     fn prod(&mut self, vcpu: u64) {
         self.prodded[vcpu as usize] = true;
     }
+    fn shares_threads(&self) -> bool {
+        true
+    }
+    fn set_area(&mut self, vcpu: u64, at: Option<GuestAddr>) {
+        self.areas[vcpu as usize] = at;
+    }
+    fn dispatches(&self, _: u64) -> u32 {
+        self.dispatches
+    }
+    fn favour(&mut self, vcpu: u64) {
+        self.favoured = Some(vcpu);
+    }
     fn with_icp(&mut self, vcpu: u64, act: &mut dyn FnMut(&mut Icp)) -> Option<()> {
         self.icps.get_mut(vcpu as usize).map(act)
     }
@@ -225,6 +243,44 @@ fn modes_are_set_or_refused_with_the_parameter_that_is_wrong() {
 fn what_the_processor_has_and_needs_is_told() {
     let answer = Model::new().call(&[Token::GetCpuCharacteristics as u64]);
     assert_eq!(answer, (0, [1 << 63, 1 << 62, 0], Next::Resume));
+}
+
+#[test]
+fn areas_are_where_they_may_be_and_say_that_threads_are_shared() {
+    let mut model = Model::new();
+    model.memory[0x2004..0x2006].copy_from_slice(&640u16.to_be_bytes());
+    model.memory[0x2009] = 1;
+    let register = |at| [Token::RegisterVpa as u64, 1 << 45, 1, at];
+    assert_eq!(model.call(&register(0x2000)).0, code::SUCCESS);
+    assert_eq!(model.areas, [None, Some(GuestAddr::new(0x2000))]);
+    assert_eq!(model.memory[0x2009], 3);
+    for bad in [0, 0x2020, 0x2dc0, 0x3000, 0xffc0, !63] {
+        assert_eq!(model.call(&register(bad)).0, code::PARAMETER, "{bad:#x}");
+    }
+    assert_eq!(model.areas[1], Some(GuestAddr::new(0x2000)));
+    let back = [Token::RegisterVpa as u64, 5 << 45, 1, 0];
+    assert_eq!(model.call(&back).0, code::SUCCESS);
+    assert_eq!(model.areas, [None; 2]);
+    let nobodys = [Token::RegisterVpa as u64, 1 << 45, 2, 0x2000];
+    assert_eq!(model.call(&nobodys).0, code::PARAMETER);
+}
+
+#[test]
+fn time_is_given_to_who_waits_for_it() {
+    let mut model = Model::new();
+    model.dispatches = 7;
+    let mut confer = |vcpu, seen| {
+        let (status, _, next) = model.call(&[Token::Confer as u64, vcpu, seen]);
+        (status, next, model.favoured.take())
+    };
+    assert_eq!(confer(u64::MAX, 0), (0, Next::Yield, None));
+    assert_eq!(confer(2, 0), (code::PARAMETER, Next::Resume, None));
+    assert_eq!(confer(0, 0), (0, Next::Doze, None), "itself");
+    assert_eq!(confer(1, 7), (0, Next::Yield, Some(1)));
+    assert_eq!(confer(1, 5), (0, Next::Resume, None), "it ran since");
+    model.dispatches = 8;
+    let runs = model.call(&[Token::Confer as u64, 1, 8]);
+    assert_eq!((runs.0, runs.2), (0, Next::Resume), "it runs");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 pub mod assign;
 pub mod bundle;
+pub mod cores;
 pub mod domain;
 pub mod life;
 pub mod lpid;

@@ -115,6 +115,18 @@ impl Host for Model {
     fn prod(&mut self, _: u64) {
         unreachable!()
     }
+    fn shares_threads(&self) -> bool {
+        unreachable!()
+    }
+    fn set_area(&mut self, _: u64, _: Option<GuestAddr>) {
+        unreachable!()
+    }
+    fn dispatches(&self, _: u64) -> u32 {
+        unreachable!()
+    }
+    fn favour(&mut self, _: u64) {
+        unreachable!()
+    }
     fn with_icp(&mut self, _: u64, _: &mut dyn FnMut(&mut Icp)) -> Option<()> {
         unreachable!()
     }

@@ -5,6 +5,7 @@ mod assign;
 #[path = "../device_tree/build.rs"]
 mod build;
 mod bundle;
+mod cores;
 mod life;
 mod lives;
 mod manifest;

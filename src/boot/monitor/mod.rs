@@ -47,7 +47,7 @@ pub fn run(first: &[String]) -> ! {
         was_attached = attached;
         log::set_prompt(!attached);
         // Input that came while nobody was looking is read, event or not.
-        let found = guests::turn(cpu::area(), 1);
+        let found = guests::turn(cpu::area());
         if found.sleep == 0 {
             events::serve();
         } else {

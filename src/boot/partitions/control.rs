@@ -6,23 +6,20 @@ use super::memory::{self, Space};
 use super::xive::{self, Exploited};
 use super::{
     Activity, Assigned, Defined, Partition, PartitionError, Plan, Slot, TABLE, devices, groups,
-    load, mitigations, partitions, roster, run,
+    load, mitigations, partitions, roster, run, threads,
 };
-use crate::boot::{clock, interrupts, pci, runtime, secondaries};
+use crate::boot::{clock, pci, runtime};
+use crate::cpu;
 use crate::cpu::guest::{Vcpu, lpcr};
-use crate::cpu::{self, Area, ThreadState};
 use crate::papr::bridge::Bridge;
-use crate::papr::icp::Icp;
 use crate::papr::terminal::Terminal;
 use crate::partition::bundle::{Bundle, MANIFEST};
 use crate::partition::life::{State, Then, Verb};
 use crate::processor::Generation;
 use crate::{debug, error, info, println};
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use spin::Mutex;
 
 /// Starts a partition that is defined.
@@ -117,6 +114,8 @@ pub fn start_file(mib: u64, vcpus: usize) -> Result<(), PartitionError> {
         ));
     }
     let mut plan = load::plan(file, bytes, vcpus).map_err(load)?;
+    // A person's experiment: it gets what there is.
+    plan.shares = true;
     plan.name = (1..)
         .map(|number| alloc::format!("p{number}"))
         .find(|name| roster::find(name).is_err())
@@ -163,11 +162,7 @@ pub(super) fn begin(defined: &Arc<Defined>) -> Result<(), PartitionError> {
     );
     defined.life().apply(Verb::Start)?;
     partitions().push(Arc::clone(&partition));
-    for slot in &partition.slots {
-        if slot.thread.index() != 0 {
-            cpu::threads::give(slot.thread, run::worker, interrupts::wake);
-        }
-    }
+    threads::employ();
     Ok(())
 }
 
@@ -181,6 +176,7 @@ pub(super) fn prepare(defined: &Arc<Defined>) -> Result<Arc<Partition>, Partitio
     clock::read();
     mitigations::apply()?;
     let plan: &Plan = defined.plan();
+    let threads = threads::choose(plan, defined.chip())?;
     let assigned = defined.groups();
     let registers = assigned.iter().filter_map(|it| {
         let (phb, at) = it.place;
@@ -204,25 +200,17 @@ pub(super) fn prepare(defined: &Arc<Defined>) -> Result<Arc<Partition>, Partitio
         Some(_) => lpcr::START | lpcr::EXTERNAL,
         None => lpcr::START,
     };
-    let slots: Box<[Slot]> = choose_threads(plan.vcpus, defined.chip())
-        .iter()
-        .map(|&thread| Slot {
-            vcpu: UnsafeCell::new(Vcpu::new(lpid, lpcr, loaded.entry.get())),
-            icp: Mutex::new(Icp::default()),
-            activity: AtomicU32::new(Activity::Stopped as u32),
-            prodded: AtomicBool::new(false),
-            released: AtomicBool::new(false),
-            interrupted: AtomicU64::new(0),
-            thread,
-        })
-        .collect();
+    let slots = threads.into_iter().map(|thread| {
+        let vcpu = Vcpu::new(lpid, lpcr, loaded.entry.get());
+        Slot::new(vcpu, thread)
+    });
     let partition = Arc::new(Partition {
         defined: Arc::clone(defined),
         lpid,
         entry: loaded.entry,
         memory: space,
         groups,
-        slots,
+        slots: slots.collect(),
         lpcr: AtomicU64::new(lpcr),
         hash_key: cpu::random().unwrap_or_else(cpu::timebase),
         xive,
@@ -262,23 +250,6 @@ fn fill(
     Ok((groups, loaded))
 }
 
-/// A thread for each vCPU: those that are free, of `chip` first, then the boot
-/// thread.
-fn choose_threads(count: usize, chip: Option<u32>) -> Vec<&'static Area> {
-    let all = partitions();
-    let is_taken = |area: &Area| {
-        let mut slots = all.iter().flat_map(|partition| partition.slots.iter());
-        slots.any(|slot| slot.thread.index() == area.index())
-    };
-    let mut free: Vec<&Area> = secondaries::all().to_vec();
-    free.retain(|area| area.state() == ThreadState::Parked && !is_taken(area));
-    free.sort_by_key(|area| roster::chip_of(area.pir()) != chip);
-    free.into_iter()
-        .chain(core::iter::repeat(cpu::boot_area()))
-        .take(count)
-        .collect()
-}
-
 /// A partition is being ended: what comes meanwhile, by the console or a power
 /// button, does not end another one in between.
 static TENDING: AtomicBool = AtomicBool::new(false);
@@ -287,6 +258,7 @@ static TENDING: AtomicBool = AtomicBool::new(false);
 /// memory zeroed; says so, and starts those again that want it. On the boot
 /// thread, between turns.
 pub fn tend() {
+    threads::employ();
     if TENDING.swap(true, Ordering::AcqRel) {
         return;
     }
@@ -439,7 +411,7 @@ pub fn end_all() {
     }
     // The boot thread's own slots are released by its turn.
     for _ in 0..100 {
-        run::turn(cpu::area(), 1);
+        run::turn(cpu::area());
         tend();
         if partitions().is_empty() {
             break;

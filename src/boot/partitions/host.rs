@@ -169,6 +169,33 @@ impl papr::Host for Caller<'_> {
         }
     }
 
+    fn shares_threads(&self) -> bool {
+        self.partition.defined.plan().shares
+    }
+
+    fn set_area(&mut self, vcpu: u64, at: Option<GuestAddr>) {
+        if let Some(slot) = self.slot(vcpu) {
+            slot.area
+                .store(at.map_or(0, GuestAddr::get), Ordering::Release);
+            slot.tell_dispatches(&self.partition.memory);
+        }
+    }
+
+    fn dispatches(&self, vcpu: u64) -> u32 {
+        self.slot(vcpu).map_or(0, Slot::dispatches)
+    }
+
+    fn favour(&mut self, vcpu: u64) {
+        let (Some(own), Some(other)) = (self.slot(self.this as u64), self.slot(vcpu)) else {
+            return;
+        };
+        if own.thread.index() == other.thread.index() {
+            own.lend(other);
+        } else {
+            kick(other.thread);
+        }
+    }
+
     fn with_icp(&mut self, vcpu: u64, act: &mut dyn FnMut(&mut Icp)) -> Option<()> {
         let slot = self.slot(vcpu)?;
         if self.partition.xive.is_some() {

@@ -48,6 +48,7 @@ pub(super) fn plan(file: &'static [u8], bytes: u64, vcpus: usize) -> Result<Plan
         kernel: Some(kernel),
         initrd,
         bootargs: bootargs.trim().to_string(),
+        shares: false,
     })
 }
 

@@ -8,6 +8,7 @@ use crate::partition::bundle::{Bundle, MANIFEST};
 use crate::partition::manifest::{Limits, Manifest, Wanted};
 use crate::{error, info, warning};
 use alloc::string::String;
+use alloc::vec::Vec;
 
 /// How an archive begins: an initrd that does not is no bundle.
 const ARCHIVE: &[u8] = b"070701";
@@ -66,6 +67,14 @@ fn take(manifest: &Manifest, bundle: Bundle<'static>) {
         "{MANIFEST}: {defined} of {} partitions defined",
         manifest.partitions.len() + manifest.left_out.len() + manifest.more
     );
+    let sharing = manifest.partitions.iter().filter(|it| it.share);
+    let sharing: Vec<&str> = sharing.map(|it| it.name.as_str()).collect();
+    if !sharing.is_empty() {
+        warning!(
+            "{MANIFEST}: share: cores may be shared by {}; what one does can be felt in the caches by another",
+            sharing.join(", ")
+        );
+    }
     for wanted in manifest.partitions.iter().filter(|it| it.autostart) {
         // One that is not there was named above.
         let Ok(defined) = roster::find(&wanted.name) else {
@@ -90,6 +99,7 @@ fn define(wanted: &Wanted, bundle: Bundle<'static>) -> Result<(), PartitionError
         kernel: file(&wanted.kernel),
         initrd: file(&wanted.initrd),
         bootargs: wanted.bootargs.clone(),
+        shares: wanted.share,
     };
     if let Some(kernel) = &plan.kernel {
         Layout::new(kernel, plan.initrd.as_ref(), plan.bytes)?;

@@ -3,9 +3,8 @@
 //! What a partition has, memory and devices, is [`Defined`], whether it runs or
 //! not; a run of it is a `Partition`.
 //!
-//! A vCPU belongs to one thread for as long as its partition runs. Threads that
-//! Pinion does not need are taken first, one for each vCPU; the boot thread, which
-//! serves the console too, is shared by what is left.
+//! A vCPU belongs to one thread for as long as its partition runs, of a core that
+//! is its partition's unless sharing is asked for.
 
 mod audited;
 pub mod check;
@@ -21,6 +20,8 @@ mod mitigations;
 mod roster;
 mod run;
 mod signals;
+mod slot;
+mod threads;
 mod xive;
 
 pub use audited::audited;
@@ -38,10 +39,10 @@ use crate::cpu::{self, Area};
 use crate::memory::frames::FrameError;
 use crate::memory::radix::RadixError;
 use crate::papr::group::GroupError;
-use crate::papr::icp::Icp;
 use crate::papr::layout::{File, LayoutError};
 use crate::papr::terminal::Terminal;
 use crate::partition::assign::AssignError;
+use crate::partition::cores::NoCores;
 use crate::partition::domain::{CloseError, DeviceError};
 use crate::partition::life::{LifeError, State, Verb};
 use crate::partition::lpid::NoLpid;
@@ -51,70 +52,12 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::AtomicU64;
 use groups::Found;
 use memory::Space;
+use slot::{Activity, Slot};
 use spin::{Mutex, MutexGuard, Once};
 use xive::{Exploited, XiveError};
-
-/// What a vCPU does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-enum Activity {
-    /// Not started, or stopped itself.
-    Stopped = 0,
-    /// It runs, or would.
-    Runs = 1,
-    /// It waits for an interrupt or a prod.
-    Ceded = 2,
-    /// Another one writes its first registers.
-    Starting = 3,
-}
-
-/// A vCPU and its place.
-struct Slot {
-    vcpu: UnsafeCell<Vcpu>,
-    icp: Mutex<Icp>,
-    activity: AtomicU32,
-    prodded: AtomicBool,
-    /// The thread has nothing of it any more; set by the thread.
-    released: AtomicBool,
-    /// Times that it was left for an interrupt of Pinion's.
-    interrupted: AtomicU64,
-    thread: &'static Area,
-}
-
-// SAFETY: the vCPU itself is touched by `thread` only, or by the one that has
-// claimed it while it is stopped, which the activity orders; the rest is atomic
-// or locked.
-unsafe impl Sync for Slot {}
-// SAFETY: as above.
-unsafe impl Send for Slot {}
-
-impl Slot {
-    fn activity(&self) -> Activity {
-        match self.activity.load(Ordering::Acquire) {
-            1 => Activity::Runs,
-            2 => Activity::Ceded,
-            3 => Activity::Starting,
-            _ => Activity::Stopped,
-        }
-    }
-
-    /// Takes a stopped one, to start it; `false` if it is not stopped or somebody
-    /// else starts it.
-    fn claim(&self) -> bool {
-        let (from, to) = (Activity::Stopped as u32, Activity::Starting as u32);
-        self.activity
-            .compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed)
-            .is_ok()
-    }
-
-    fn set_activity(&self, activity: Activity) {
-        self.activity.store(activity as u32, Ordering::Release);
-    }
-}
 
 /// Why a partition is not what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -152,6 +95,9 @@ pub enum PartitionError {
     /// No number for its run.
     #[error("{0}")]
     Lpid(#[from] NoLpid),
+    /// Its cores.
+    #[error("{0}")]
+    Cores(#[from] NoCores),
     /// Its interrupts.
     #[error("interrupts: {0}")]
     Xive(#[from] XiveError),
@@ -254,6 +200,8 @@ pub struct Plan {
     pub initrd: Option<File<'static>>,
     /// Its kernel's command line.
     pub bootargs: String,
+    /// Its cores may be shared with others that say so too.
+    pub shares: bool,
 }
 
 impl Partition {

@@ -12,9 +12,10 @@ use crate::partition::life::{State, Verb};
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
-/// A vCPU runs for so long before others have their turn: 10 ms.
-fn slice() -> u64 {
-    cpu::timebase_hz() / 100
+/// What a partition gets of a thread in each round: 10 ms, for all of its vCPUs
+/// that are there.
+fn slice() -> i64 {
+    (cpu::timebase_hz() / 100) as i64
 }
 
 /// The Nth vCPU that belongs to this thread.
@@ -38,8 +39,8 @@ pub struct Turn {
     pub sleep: u64,
 }
 
-/// Gives each vCPU of this thread its time, `slices` at most.
-pub fn turn(thread: &'static Area, slices: u64) -> Turn {
+/// Gives each vCPU of this thread its time, once.
+pub fn turn(thread: &'static Area) -> Turn {
     let mut found = Turn {
         vcpus: 0,
         sleep: cpu::timebase_hz(),
@@ -65,7 +66,7 @@ pub fn turn(thread: &'static Area, slices: u64) -> Turn {
         found.vcpus += 1;
         if is_ready(slot) {
             prepare_thread();
-            dispatch(&partition, index, slot, slice() * slices);
+            give_time(&partition, index, slot);
         }
         found.sleep = found.sleep.min(wants_in(slot));
     }
@@ -75,7 +76,7 @@ pub fn turn(thread: &'static Area, slices: u64) -> Turn {
 /// Work of a thread that has vCPUs.
 pub(super) fn worker(thread: &'static Area) {
     loop {
-        let found = turn(thread, 1);
+        let found = turn(thread);
         if found.vcpus == 0 {
             guest::unload();
             return;
@@ -137,6 +138,30 @@ const MEDIATED: u64 = 1 << 11;
 /// SRR1 of a program interrupt: illegal, privileged.
 const ILLEGAL: u64 = 0x8_0000;
 const PRIVILEGED: u64 = 0x4_0000;
+
+/// Lets a vCPU run for its part of a round, and what it did not get of the last
+/// one. What it runs too long, it runs less in the next; what it gives away or
+/// sleeps through is lost.
+fn give_time(partition: &Partition, index: usize, slot: &Slot) {
+    let here = |other: &&Slot| other.thread.index() == slot.thread.index();
+    let count = partition.slots.iter().filter(here).count();
+    let part = slice() / count.max(1) as i64;
+    let credit = slot.credit.load(Ordering::Relaxed) + part;
+    let credit = credit.min(2 * part);
+    slot.credit.store(credit, Ordering::Relaxed);
+    if credit <= 0 {
+        return;
+    }
+    let start = cpu::timebase();
+    slot.count_dispatch(&partition.memory);
+    dispatch(partition, index, slot, credit.unsigned_abs());
+    slot.count_dispatch(&partition.memory);
+    let used = cpu::timebase().wrapping_sub(start) as i64;
+    let left = slot.credit.load(Ordering::Relaxed) - used;
+    let keeps = slot.activity() == Activity::Runs && !slot.gives_way.swap(false, Ordering::Relaxed);
+    let left = if keeps { left } else { left.min(0) };
+    slot.credit.store(left, Ordering::Relaxed);
+}
 
 /// Gives a vCPU its turn, and its interrupts meanwhile.
 fn dispatch(partition: &Partition, index: usize, slot: &Slot, ticks: u64) {
@@ -263,7 +288,9 @@ fn call(partition: &Partition, index: usize, slot: &Slot, vcpu: &mut Vcpu) -> bo
 #[inline(never)]
 fn after(partition: &Partition, slot: &Slot, vcpu: &mut Vcpu, next: Next) {
     match next {
-        Next::Resume | Next::Yield => {}
+        Next::Resume => {}
+        Next::Yield => slot.gives_way.store(true, Ordering::Relaxed),
+        Next::Doze => slot.set_activity(Activity::Ceded),
         Next::Cede => {
             vcpu.msr |= msr::EE;
             slot.set_activity(Activity::Ceded);

@@ -8,6 +8,10 @@ pub const PUT_TERM_CHAR: u64 = 0x58;
 pub const GET_TERM_CHAR: u64 = 0x54;
 /// Sets the interrupt priority.
 pub const CPPR: u64 = 0x68;
+/// Registers a virtual processor area.
+pub const REGISTER_VPA: u64 = 0xdc;
+/// Gives time away.
+pub const CONFER: u64 = 0xe4;
 /// Waits for an interrupt.
 pub const CEDE: u64 = 0xe0;
 /// Wakes a vCPU.

@@ -1,8 +1,8 @@
 //! What must hold.
 
 use crate::call::{
-    CEDE, CPPR, GET_CPU_CHARACTERISTICS, GET_TERM_CHAR, NOTHING, PROD, PUT_TERM_CHAR, RANDOM,
-    SET_MODE, hypervisor, rtas,
+    CEDE, CONFER, CPPR, GET_CPU_CHARACTERISTICS, GET_TERM_CHAR, NOTHING, PROD, PUT_TERM_CHAR,
+    RANDOM, REGISTER_VPA, SET_MODE, hypervisor, rtas,
 };
 use crate::device::{self, Device};
 use crate::random::Random;
@@ -31,6 +31,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("decrementer", decrementer),
     ("cede", cede),
     ("prod", prod),
+    ("confer", confer),
     ("interrupts", xive::interrupts),
     ("traps", traps),
     ("wild", wild),
@@ -79,7 +80,7 @@ pub fn want(holds: bool, otherwise: &'static str) -> Result<(), &'static str> {
 pub const MILLISECOND: u64 = 512_000;
 
 /// Lets the hypervisor take its time slices.
-fn spin(milliseconds: u64) {
+pub fn spin(milliseconds: u64) {
     let end = timebase() + milliseconds * MILLISECOND;
     while timebase() < end {}
 }
@@ -404,6 +405,50 @@ fn prod() -> Result<(), &'static str> {
     )
 }
 
+/// H_CONFER, and the count of dispatches in the virtual processor area.
+fn confer() -> Result<(), &'static str> {
+    want(
+        hypervisor(CONFER, &[1, 0]).0 == -4,
+        "H_CONFER to a vCPU that is not there is not refused",
+    )?;
+    want(
+        hypervisor(CONFER, &[u64::MAX, 0]).0 == 0,
+        "H_CONFER to all fails",
+    )?;
+    // SAFETY: memory that this program uses for nothing else.
+    unsafe { ((AREA + 4) as *mut u16).write_volatile(640) };
+    let register = |what: u64| hypervisor(REGISTER_VPA, &[what << 45, 0, AREA]).0;
+    want(register(1) == 0, "a virtual processor area is refused")?;
+    // SAFETY: as above.
+    let count = || unsafe { ((AREA + 0x100) as *const u32).read_volatile() };
+    let first = count();
+    hypervisor(CONFER, &[u64::MAX, 0]);
+    pause(1);
+    let second = count();
+    want(
+        first % 2 == 0 && second % 2 == 0,
+        "a vCPU that runs is not counted as dispatched",
+    )?;
+    want(
+        second.wrapping_sub(first) >= 4,
+        "turns are not counted in the virtual processor area",
+    )?;
+    // Itself: until a prod, which is there already.
+    hypervisor(PROD, &[0]);
+    set!(22, 500 * MILLISECOND);
+    let start = timebase();
+    want(
+        hypervisor(CONFER, &[0, 0]).0 == 0,
+        "H_CONFER to itself fails",
+    )?;
+    set!(22, 0x7fff_ffffu64);
+    want(
+        timebase() - start < 100 * MILLISECOND,
+        "H_CONFER to itself does not see a prod",
+    )?;
+    want(register(5) == 0, "a virtual processor area is kept")
+}
+
 /// Runs one instruction and returns the vector it led to.
 macro_rules! provoke {
     ($word:literal) => {{
@@ -454,6 +499,9 @@ fn wild() -> Result<(), &'static str> {
     }
     Ok(())
 }
+
+/// Where it has its virtual processor area, for a while.
+const AREA: u64 = 10 << 20;
 
 /// Where this partition has its process table, and its radix tree of two levels.
 const PROCESS_TABLE: u64 = 8 << 20;

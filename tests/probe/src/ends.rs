@@ -1,14 +1,16 @@
 //! What the partition does instead of its checks, if its arguments say so.
 
 use crate::call;
-use crate::checks::Outcome;
+use crate::checks::{Outcome, spin};
 use crate::device::{BOTH, BUFFERS, Device, PAGE};
 use crate::edu::Edu;
+use crate::get;
 use crate::hostile;
 use crate::println;
 use crate::signals;
 use crate::state;
 use crate::tree;
+use crate::vectors::timebase;
 use crate::words;
 
 /// RTAS: the partition's last words.
@@ -17,11 +19,15 @@ const OS_TERM: u32 = 5;
 /// Pages that stay mapped.
 const HELD: u64 = 3;
 
-/// `probe=crash` gives up, `probe=wait` waits for ever, `probe=hold` maps pages
+/// `probe=half` says what it gets of a thread that it shares with one other, then
+/// spins for ever; `probe=crash` gives up, `probe=wait` waits for ever, `probe=hold` maps pages
 /// for its edu, lets it use one, and then waits for ever, `probe=keep` keeps an
 /// interrupt of its edu until that is taken away, and then waits for ever,
 /// `probe=hostile` does what it must not, `probe=state` watches its own state.
 pub fn if_told(tree: u64) {
+    if words::told(tree, "probe=half") {
+        half();
+    }
     if words::told(tree, "probe=crash") {
         println!("probe: gives up");
         let text = c"told to crash";
@@ -50,6 +56,23 @@ pub fn if_told(tree: u64) {
         println!("probe: waits");
         wait();
     }
+}
+
+/// Spins, with interrupts off; the first second is for the other one to begin.
+fn half() -> ! {
+    println!("probe: spins");
+    spin(1000);
+    let (start, ran) = (timebase(), get!(849));
+    spin(2000);
+    let (time, ran) = (timebase() - start, get!(849) - ran);
+    let part = ran * 1000 / time;
+    let verdict = if (480..=520).contains(&part) {
+        "ok   "
+    } else {
+        "FAIL "
+    };
+    println!("probe: {verdict} half: it had {part} of 1000");
+    loop {}
 }
 
 fn wait() -> ! {

@@ -132,6 +132,7 @@ impl Subject {
             kernel: None,
             initrd: None,
             bootargs: String::new(),
+            shares: false,
         };
         let defined = roster::define(plan, DMA_LIMIT, devices, true).map_err(text)?;
         let subject = Self { defined };
