@@ -262,6 +262,16 @@ impl<R: RawOpal, W: Waiter> Opal<R, W> {
         }
     }
 
+    /// Has the thread with this PIR take a system reset interrupt, whatever it does.
+    ///
+    /// # Errors
+    /// What firmware says: an unknown PIR is a bad parameter.
+    pub fn signal_system_reset(&self, pir: u64) -> Result<(), OpalError> {
+        // SAFETY: no pointers.
+        unsafe { self.once(Token::SignalSystemReset, &[pir])? };
+        Ok(())
+    }
+
     /// Where the thread with this PIR is.
     ///
     /// # Errors

@@ -135,6 +135,8 @@ tokens! {
     XiveFreeIrq = 140,
     /// XIVE: waits until what was sent has arrived.
     XiveSync = 141,
+    /// Resets a thread, which comes back by its system-reset vector.
+    SignalSystemReset = 145,
     /// Serves a hypervisor maintenance interrupt, with flags.
     HandleHmi2 = 166,
 }

@@ -212,6 +212,7 @@ pub(super) fn prepare(defined: &Arc<Defined>) -> Result<Arc<Partition>, Partitio
         groups,
         slots: slots.collect(),
         lpcr: AtomicU64::new(lpcr),
+        waited_since: AtomicU64::new(0),
         hash_key: cpu::random().unwrap_or_else(cpu::timebase),
         xive,
         terminal: Mutex::new(Terminal::default()),
@@ -288,6 +289,9 @@ fn next_to_end() -> Option<(Arc<Defined>, Then, Option<Arc<Partition>>)> {
         if all.get(place).is_some_and(is_left) {
             let run = all.remove(place);
             return Some((defined, then, Some(run)));
+        }
+        if let Some(run) = all.get(place) {
+            threads::get_back(run);
         }
     }
     None

@@ -149,6 +149,8 @@ struct Partition {
     lpcr: AtomicU64,
     /// Key of its kernel's hashes (POWER10 and later).
     hash_key: u64,
+    /// Timebase at which its threads were first waited for; 0 while they are not.
+    waited_since: AtomicU64,
     /// How its interrupts come, unless by calls (XICS).
     xive: Option<Exploited>,
     terminal: Mutex<Terminal>,

@@ -6,9 +6,11 @@ use super::{Activity, Partition, Slot, TABLE};
 use crate::boot::{events, runtime};
 use crate::cpu::guest::{self, Exit, Raised, Vcpu};
 use crate::cpu::{self, Area, msr};
+use crate::crash::{Frame, cause};
 use crate::error;
 use crate::papr::{self, Next};
 use crate::partition::life::{State, Verb};
+use crate::processor::Generation;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
@@ -255,12 +257,16 @@ fn handle_other(partition: &Partition, slot: &Slot, vcpu: &mut Vcpu, exit: Exit)
         }
         Exit::Instruction { .. } => vcpu.interrupt(0x400, 0x4000_0000),
         Exit::Emulation { .. } | Exit::Facility(_) => vcpu.interrupt(0x700, ILLEGAL),
-        Exit::MachineCheck | Exit::SystemReset => {
+        Exit::MachineCheck { .. } | Exit::SystemReset => {
             assert!(
                 vcpu.msr & msr::HV == 0,
                 "{exit:?} on the way into or out of a partition"
             );
-            fail(partition, vcpu, exit);
+            if let Exit::MachineCheck { address, status } = exit {
+                machine_check(partition, vcpu, address, status);
+            } else {
+                fail(partition, vcpu, exit);
+            }
         }
         Exit::Other(_) => fail(partition, vcpu, exit),
     }
@@ -300,6 +306,25 @@ fn after(partition: &Partition, slot: &Slot, vcpu: &mut Vcpu, next: Next) {
         Next::Reboot => partition.end(Verb::Restart),
         Next::Failed => partition.end(Verb::Crash),
     }
+}
+
+/// Its own memory, or a device of its, does not answer: that ends it alone.
+fn machine_check(partition: &Partition, vcpu: &Vcpu, address: u64, status: u64) {
+    let check = Frame {
+        vector: 0x200,
+        srr: [vcpu.nip, vcpu.msr],
+        dar: address,
+        dsisr: status,
+        ..Frame::default()
+    };
+    let generation = runtime::generation().unwrap_or(Generation::Power10);
+    error!(
+        "partition {}: machine check at {:#x}: {}",
+        partition.name(),
+        vcpu.nip,
+        cause(&check, generation)
+    );
+    partition.end(Verb::Crash);
 }
 
 fn fail(partition: &Partition, vcpu: &Vcpu, exit: Exit) {

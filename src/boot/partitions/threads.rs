@@ -1,10 +1,11 @@
 //! Threads for vCPUs: chosen when a partition starts, and kept busy.
 
 use super::{Partition, PartitionError, Plan, partitions, run};
+use crate::boot::runtime::OPAL;
 use crate::boot::{interrupts, runtime, secondaries};
 use crate::cpu::{self, Area, ThreadState};
-use crate::info;
 use crate::partition::cores::{Core, Thread, User, Want, place};
+use crate::{error, info, warning};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -69,6 +70,39 @@ fn core_of(core: &crate::machine::Core, runs: &[Arc<Partition>]) -> Core {
                 shares: run.defined.plan().shares,
             })
             .collect(),
+    }
+}
+
+/// How long a thread may take to leave a partition that is ending, in seconds: a
+/// hundred turns, and more.
+const PATIENCE: u64 = 5;
+
+/// Waits for the threads of a partition that is ending. HDEC and doorbells bring
+/// each one back at once; one that does not come is reset by firmware, and leaves
+/// the partition by that.
+pub(super) fn get_back(run: &Partition) {
+    let now = cpu::timebase();
+    let since = run.waited_since.load(Ordering::Relaxed);
+    if since == 0 {
+        return run.waited_since.store(now, Ordering::Relaxed);
+    }
+    if now.wrapping_sub(since) < PATIENCE * cpu::timebase_hz() {
+        return;
+    }
+    run.waited_since.store(now, Ordering::Relaxed);
+    let left = run.slots.iter().filter(|slot| {
+        let is_other = slot.thread.index() != 0;
+        is_other && !slot.released.load(Ordering::Acquire)
+    });
+    for slot in left {
+        let pir = slot.thread.pir();
+        warning!(
+            "partition {}: thread {pir:#x} does not come back; firmware resets it",
+            run.name()
+        );
+        if let Err(why) = OPAL.signal_system_reset(pir) {
+            error!("thread {pir:#x}: {why}");
+        }
     }
 }
 

@@ -99,8 +99,13 @@ pub enum Exit {
     },
     /// A facility that it may not use; its number.
     Facility(u8),
-    /// A machine check.
-    MachineCheck,
+    /// A machine check. Where it was and SRR1 are in the vCPU's `nip` and `msr`.
+    MachineCheck {
+        /// DAR: the address that it is about, unless it was a fetch.
+        address: u64,
+        /// DSISR.
+        status: u64,
+    },
     /// Somebody calls for help.
     SystemReset,
     /// A vector that is not expected.
@@ -267,7 +272,10 @@ impl Raised {
                 instruction: mfspr!(spr::HEIR) as u32,
             },
             0xf80 => Exit::Facility((mfspr!(spr::HFSCR) >> 56) as u8),
-            0x200 => Exit::MachineCheck,
+            0x200 => Exit::MachineCheck {
+                address: mfspr!(spr::DAR),
+                status: mfspr!(spr::DSISR),
+            },
             0x100 => Exit::SystemReset,
             other => Exit::Other(other),
         }

@@ -35,6 +35,8 @@ const CHECKS: &[(&str, Check)] = &[
     ("interrupts", xive::interrupts),
     ("traps", traps),
     ("wild", wild),
+    ("wild-fetch", wild_fetch),
+    ("wild-tables", wild_tables),
     ("problem-state", problem_state),
     ("rtas", run_time_services),
     ("random-calls", random_calls),
@@ -498,6 +500,68 @@ fn wild() -> Result<(), &'static str> {
         want(last()[4] & 0x0200_0000 != 0, "a store is told as a load")?;
     }
     Ok(())
+}
+
+/// Fetches from where it has no memory.
+fn wild_fetch() -> Result<(), &'static str> {
+    for address in [1u64 << 40, (1 << 52) - 4096, 1 << 32] {
+        let count = interrupts_so_far();
+        // SAFETY: nothing is there: the vector comes back behind the call.
+        unsafe {
+            asm!(
+                "mtctr {0}", "bctrl", in(reg) address,
+                out("ctr") _, out("lr") _, out("3") _, out("4") _,
+            );
+        }
+        let [vector, srr0, srr1, .., now] = last();
+        want(
+            now == count + 1 && vector == 0x400,
+            "a fetch from nowhere is no instruction storage interrupt",
+        )?;
+        want(srr0 == address, "SRR0 is not the address of the fetch")?;
+        want(srr1 & 0x4000_0000 != 0, "it is not told as untranslated")?;
+    }
+    Ok(())
+}
+
+/// Loads with translation on.
+fn load_translated(address: u64) {
+    // SAFETY: goes back to real mode, or the vector does.
+    unsafe {
+        asm!(
+            "mfmsr 5", "ori 4, 5, 0x10", "mtmsrd 4", "isync", "ld 4, 0({0})", "mtmsrd 5", "isync",
+            in(reg) address, out("4") _, out("5") _, options(nostack)
+        );
+    }
+}
+
+/// Has its processor walk tables that lie where it has no memory: the process
+/// table, then a root.
+fn wild_tables() -> Result<(), &'static str> {
+    let roots = [(1u64 << 40, ROOT), (PROCESS_TABLE, 1 << 40)];
+    for (table, root) in roots {
+        translate()?;
+        // SAFETY: its own process table.
+        unsafe { (PROCESS_TABLE as *mut u64).write_volatile(5 << 5 | 2 << 61 | root | 13) };
+        want(
+            hypervisor(0x37c, &[0x1d, table, 0, 4]).0 == 0,
+            "H_REGISTER_PROC_TBL fails",
+        )?;
+        let count = interrupts_so_far();
+        load_translated(0x8000);
+        want(
+            interrupts_so_far() == count + 1 && last_vector() == 0x300,
+            "a walk of tables that are nowhere is no data storage interrupt",
+        )?;
+        want(last()[3] == 0x8000, "DAR is not the address of the load")?;
+    }
+    translate()?;
+    let count = interrupts_so_far();
+    load_translated(0x8000);
+    want(
+        interrupts_so_far() == count,
+        "sound tables do not translate",
+    )
 }
 
 /// Where it has its virtual processor area, for a while.

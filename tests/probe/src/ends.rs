@@ -19,12 +19,15 @@ const OS_TERM: u32 = 5;
 /// Pages that stay mapped.
 const HELD: u64 = 3;
 
-/// `probe=half` says what it gets of a thread that it shares with one other, then
+/// `probe=check` provokes a machine check, `probe=half` says what it gets of a thread that it shares with one other, then
 /// spins for ever; `probe=crash` gives up, `probe=wait` waits for ever, `probe=hold` maps pages
 /// for its edu, lets it use one, and then waits for ever, `probe=keep` keeps an
 /// interrupt of its edu until that is taken away, and then waits for ever,
 /// `probe=hostile` does what it must not, `probe=state` watches its own state.
 pub fn if_told(tree: u64) {
+    if words::told(tree, "probe=check") {
+        check();
+    }
     if words::told(tree, "probe=half") {
         half();
     }
@@ -56,6 +59,18 @@ pub fn if_told(tree: u64) {
         println!("probe: waits");
         wait();
     }
+}
+
+/// Loads a byte from a page of its XIVE, which answers doublewords only: a machine
+/// check.
+fn check() -> ! {
+    let (_, [_, page, _]) = call::hypervisor(call::INT_GET_SOURCE_INFO, &[0, 0]);
+    println!("probe: loads a byte at {page:#x}");
+    // SAFETY: none: a machine check is what is asked for.
+    let byte: u64;
+    unsafe { core::arch::asm!("lbz {0}, 0({1})", out(reg) byte, in(reg_nonzero) page) };
+    println!("probe: still here with {byte:#x}");
+    wait()
 }
 
 /// Spins, with interrupts off; the first second is for the other one to begin.

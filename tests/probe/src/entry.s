@@ -47,10 +47,18 @@ common:
     beq     2f
     cmpldi  3, 0x500
     beq     4f
+    cmpldi  3, 0x400
+    beq     5f
     // Anything else is behind an instruction that is left out. Back in
     // privileged real mode, where the test is.
     mfspr   4, 26
     addi    4, 4, 4
+    mtspr   26, 4
+    mfmsr   4
+    mtspr   27, 4
+    b       3f
+    // Nothing can be fetched there: back to where it was called from.
+5:  mflr    4
     mtspr   26, 4
     mfmsr   4
     mtspr   27, 4
