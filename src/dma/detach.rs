@@ -2,6 +2,7 @@
 
 use super::error::DmaError;
 use super::state::Phase;
+use super::unmap::empty_owned;
 use super::window::{CHUNK, Window};
 use crate::kill::{KillNumber, Killed};
 use crate::memory::ledger::RegionCounts;
@@ -174,18 +175,8 @@ impl<P: Platform> super::Engine<P> {
             window.sweep(memory, range, window.state.lock(), |_, segment| {
                 let Some(at) = segment.leaf else { return };
                 let held = window.holdings.hold();
-                let mut tally = held.tally(window.page_shift());
-                leaf::exhume(
-                    memory,
-                    at.table,
-                    at.index,
-                    segment.pages as usize,
-                    |bits| bits != 0,
-                    |host, wrote| {
-                        tally.count(&mut counts, host, wrote);
-                    },
-                );
-                tally.finish(&mut counts);
+                let mut tally = held.tally(window.page_shift(), &mut counts);
+                empty_owned(memory, &at, segment.pages, |bits| bits != 0, &mut tally);
             }),
         );
         self.verify_zero(window, &mut counts)?;

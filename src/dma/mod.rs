@@ -28,6 +28,7 @@ mod reserve;
 mod state;
 mod unmap;
 mod walk;
+mod wanted;
 mod window;
 
 pub use detach::{DetachMode, DetachStep};

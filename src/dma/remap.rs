@@ -8,74 +8,21 @@ use super::patience::Patience;
 use super::reserve::Reserve;
 use super::state::State;
 use super::unmap::release_scattered;
+use super::wanted::{From, Listed, NewPins, Run, Same, Wanted};
 use super::window::{CHUNK, Window};
 use crate::addr::{BusAddr, HostAddr};
-use crate::memory::ledger::{Pins, RegionCounts, ScatteredPins};
-use crate::seam::Platform;
+use crate::memory::ledger::{Pages, PinError, RegionCounts, Scan};
+use crate::seam::{Platform, TableMemory};
 use crate::tce::entry::{self, RIGHTS};
 use crate::tce::segments::Segment;
 use crate::tce::tree::{Leaf, Missing};
-use crate::tce::{Access, Entry, Slot, SlotRange, Stamp, Tce, leaf};
+use crate::tce::{Access, Entry, Slot, SlotRange, Stamp, Tce, Tree, leaf};
 
-/// The entries that a remap is to store.
-trait Wanted {
-    /// The bits of entry `index`; live or 0.
-    fn bits(&self, index: u64) -> u64;
-
-    /// Whether any of the `pages` entries from `first` is a mapping.
-    fn maps(&self, first: u64, pages: u64) -> bool {
-        (0..pages).any(|offset| self.bits(first.wrapping_add(offset)) != 0)
-    }
-}
-
-/// Any entries, in a list.
-struct Listed<'a>(&'a [Tce]);
-/// The same entry each time.
-struct Same(Tce);
-/// A run of pages.
-struct Run {
-    first: u64,
-    page_shift: u32,
-}
-
-impl Wanted for Listed<'_> {
-    #[inline]
-    fn bits(&self, index: u64) -> u64 {
-        self.0.get(index as usize).map_or(0, |entry| entry.bits())
-    }
-}
-
-impl Wanted for Same {
-    #[inline]
-    fn bits(&self, _index: u64) -> u64 {
-        self.0.bits()
-    }
-}
-
-impl Wanted for Run {
-    #[inline]
-    fn bits(&self, index: u64) -> u64 {
-        self.first.wrapping_add(index << self.page_shift)
-    }
-}
-
-/// Pins of the new pages, until entries stand for them.
-trait NewPins {
-    fn keep(self);
-}
-
-impl<P: Platform> NewPins for Pins<'_, P> {
-    #[inline]
-    fn keep(self) {
-        Pins::keep(self);
-    }
-}
-
-impl<P: Platform, L: Iterator<Item = HostAddr>> NewPins for ScatteredPins<'_, P, L> {
-    #[inline]
-    fn keep(self) {
-        ScatteredPins::keep(self);
-    }
+/// What a remap finds before it changes anything.
+struct Scanned {
+    /// No entry of the range is in use.
+    is_empty: bool,
+    missing: Missing,
 }
 
 /// What a remap has done to the entries.
@@ -95,29 +42,12 @@ impl<P: Platform> super::Engine<P> {
         entries: &[Tce],
     ) -> Result<(), DmaError> {
         let range = window.slots(bus, entries.len() as u64)?;
-        let mask = window.range.shape().page().bytes().wrapping_sub(1);
-        let all = entries
-            .iter()
-            .fold(0, |all, entry| all | entry.host().get());
-        if all & mask != 0 {
-            return Err(window.misaligned_entry(range, entries, mask));
-        }
-        let mappings = entries.iter().filter(|entry| entry.is_mapping());
         let pins = window
             .holdings
-            .pin_each(mappings.map(|entry| entry.host()), window.page_shift())
-            .map_err(|(nth, error)| {
-                let index = entries
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, entry)| entry.is_mapping())
-                    .nth(nth);
-                DmaError::Pin {
-                    bus: window.bus_of_index(range, index.map_or(0, |(index, _)| index as u64)),
-                    error,
-                }
-            })?;
-        self.replace(window, range, &Listed(entries), pins)
+            .pin_each(entries, window.page_shift())
+            .map_err(|(index, error)| window.refused_entry(range, entries, index, error))?;
+        let mappings = pins.pages();
+        self.replace(window, range, &Listed { entries, mappings }, pins)
     }
 
     /// [`Engine::remap_same`](super::Engine::remap_same), not noted.
@@ -135,9 +65,9 @@ impl<P: Platform> super::Engine<P> {
         if !entry.host().is_aligned(window.page_shift()) {
             return Err(window.misaligned(bus, entry.host()));
         }
-        let hosts = (0..pages).map(|_| entry.host());
-        let pins = window.holdings.pin_each(hosts, window.page_shift());
-        let pins = pins.map_err(|(_, error)| DmaError::Pin { bus, error })?;
+        let (host, shift) = (entry.host(), window.page_shift());
+        let pins = window.holdings.pin_repeatedly(host, pages, shift);
+        let pins = pins.map_err(|error| DmaError::Pin { bus, error })?;
         self.replace(window, range, &Same(entry), pins)
     }
 
@@ -169,22 +99,22 @@ impl<P: Platform> super::Engine<P> {
         let mut replaced = RegionCounts::new();
         let mut reserve = Reserve::new(self, window);
         let mut patience = Patience::default();
-        let (mut state, stamp, missing) = loop {
+        let (mut state, stamp, found) = loop {
             let (mut state, stamp) = window.lock_with_stamp()?;
-            let missing = match self.scan_tombstones(window, &state, range, wanted) {
-                Ok(missing) if reserve.covers(missing) => break (state, stamp, missing),
+            let found = match self.scan(window, &state, range, wanted) {
+                Ok(found) if reserve.covers(found.missing) => break (state, stamp, found),
                 other => other,
             };
             state.stamps.give(stamp);
             drop(state);
-            if let Err(error) = &missing
+            if let Err(error) = &found
                 && patience.bears(error)
             {
                 continue;
             }
-            reserve.fill(missing?)?;
+            reserve.fill(found?.missing)?;
         };
-        let links = missing != Missing::default();
+        let links = found.missing != Missing::default();
         if links
             && let Err(error) = link_where(
                 &self.platform,
@@ -198,7 +128,11 @@ impl<P: Platform> super::Engine<P> {
             return Err(error);
         }
         let mut operation = Operation::begin(self, window, range, Some(stamp), true);
-        let changes = self.store_all(window, &mut state, range, wanted, stamp, &mut replaced);
+        let changes = if found.is_empty && wanted.map_all() {
+            self.store_new(&state.tree, range, wanted)
+        } else {
+            self.store_all(window, &state.tree, range, wanted, stamp, &mut replaced)
+        };
         if !changes.buried {
             operation.give_stamp(&mut state);
         }
@@ -218,35 +152,39 @@ impl<P: Platform> super::Engine<P> {
         })
     }
 
-    /// Busy if a mapping is wanted where a tombstone is; else the tables that
+    /// Busy if a mapping is wanted where a tombstone is; else what is there, and what
     /// the mappings lack.
     #[inline]
-    fn scan_tombstones(
+    fn scan(
         &self,
         window: &Window<P>,
         state: &State,
         range: SlotRange,
         wanted: &impl Wanted,
-    ) -> Result<Missing, DmaError> {
+    ) -> Result<Scanned, DmaError> {
         let memory = &self.platform;
         let mut done = 0u64;
-        let mut lacking = false;
+        let (mut lacking, mut any) = (false, 0);
         for segment in state.tree.segments(memory, range) {
             if let Some(at) = segment.leaf {
-                if leaf::any_buried(memory, at.table, at.index, segment.pages as usize) {
+                let here = leaf::any_bits(memory, at.table, at.index, segment.pages as usize);
+                if entry::any_buried(here) {
                     self.check_tombstones(window, &segment, at, done, wanted)?;
                 }
+                any |= here;
             } else {
                 lacking |= wanted.maps(done, segment.pages);
             }
             done = done.wrapping_add(segment.pages);
         }
-        Ok(if lacking {
-            state
-                .tree
-                .missing_where(memory, range, |first, pages| wanted.maps(first, pages))
-        } else {
-            Missing::default()
+        let maps = |first, pages| wanted.maps(first, pages);
+        Ok(Scanned {
+            is_empty: any == 0,
+            missing: if lacking {
+                state.tree.missing_where(memory, range, maps)
+            } else {
+                Missing::default()
+            },
         })
     }
 
@@ -273,13 +211,32 @@ impl<P: Platform> super::Engine<P> {
         Ok(())
     }
 
+    /// Stores the wanted entries, all of them mappings, where nothing is.
+    #[inline]
+    fn store_new(&self, tree: &Tree, range: SlotRange, wanted: &impl Wanted) -> Changes {
+        let memory = &self.platform;
+        let mut done = 0u64;
+        for segment in tree.segments(memory, range) {
+            // Not to be: a leaf was made wherever a mapping is.
+            if let Some(at) = segment.leaf {
+                wanted.store(memory, &at, done, segment.pages);
+                tree.used(memory, &at, segment.pages);
+            }
+            done = done.wrapping_add(segment.pages);
+        }
+        Changes {
+            mapped: true,
+            ..Changes::default()
+        }
+    }
+
     /// Stores the wanted entries. What was live and is replaced is counted in
     /// `replaced`; what is only unmapped becomes a tombstone of `stamp`.
     #[inline]
     fn store_all(
         &self,
         window: &Window<P>,
-        state: &mut State,
+        tree: &Tree,
         range: SlotRange,
         wanted: &impl Wanted,
         stamp: Stamp,
@@ -288,7 +245,6 @@ impl<P: Platform> super::Engine<P> {
         let memory = &self.platform;
         let mut changes = Changes::default();
         let mut done = 0u64;
-        let tree = state.tree;
         for segment in tree.segments(memory, range) {
             let mut used = 0u64;
             let mut offset = 0u64;
@@ -298,16 +254,29 @@ impl<P: Platform> super::Engine<P> {
                 // for it holds the books of the whole machine.
                 let end = segment.pages.min(offset.wrapping_add(CHUNK));
                 let held = window.holdings.hold();
-                let mut tally = held.tally(window.page_shift());
+                let mut tally = held.tally(window.page_shift(), replaced);
                 while offset < end {
                     let index = at.index.wrapping_add(offset as usize);
                     let old = memory.load(at.table, index);
                     let new = wanted.bits(done.wrapping_add(offset));
+                    offset = offset.wrapping_add(1);
                     if old & RIGHTS != 0 {
                         if new != 0 {
-                            tally.count(replaced, entry::address(old), entry::wrote(old));
+                            let wrote = entry::wrote(old);
+                            let again = tally.take(entry::address(old), wrote);
                             memory.store(at.table, index, new);
                             changes.mapped = true;
+                            if again && wanted.map_all() {
+                                let rest = Replacing {
+                                    memory,
+                                    at,
+                                    wanted,
+                                    done,
+                                    offset,
+                                    end,
+                                };
+                                offset = offset.wrapping_add(tally.take_like(old, wrote, rest));
+                            }
                         } else {
                             memory.store(at.table, index, stamp.bury(old));
                             changes.buried = true;
@@ -319,9 +288,7 @@ impl<P: Platform> super::Engine<P> {
                         used = used.wrapping_add(1);
                         changes.mapped = true;
                     }
-                    offset = offset.wrapping_add(1);
                 }
-                tally.finish(replaced);
             }
             if let Some(at) = segment.leaf
                 && used != 0
@@ -334,16 +301,55 @@ impl<P: Platform> super::Engine<P> {
     }
 }
 
+/// Replaces live entries by wanted ones, all of which are mappings.
+struct Replacing<'m, M, W> {
+    memory: &'m M,
+    at: Leaf,
+    wanted: &'m W,
+    // Pages of the range before the leaf's, and those of the leaf to be replaced.
+    done: u64,
+    offset: u64,
+    end: u64,
+}
+
+impl<M: TableMemory, W: Wanted> Scan for Replacing<'_, M, W> {
+    #[inline]
+    fn scan(self, is_like: impl FnMut(u64) -> bool) -> u64 {
+        let first = self.done.wrapping_add(self.offset);
+        leaf::replace_while(
+            self.memory,
+            self.at.table,
+            self.at.index.wrapping_add(self.offset as usize),
+            self.end.wrapping_sub(self.offset) as usize,
+            &From {
+                first,
+                wanted: self.wanted,
+            },
+            is_like,
+        ) as u64
+    }
+}
+
 impl<P: Platform> Window<P> {
-    /// The first of `entries` whose page is none.
+    /// Why `entries` were not pinned, where `error` is about entry `index`: the first
+    /// whose page is none is told rather than the first that is not pinned.
     #[cold]
-    fn misaligned_entry(&self, range: SlotRange, entries: &[Tce], mask: u64) -> DmaError {
-        let misaligned = |entry: &&Tce| entry.host().get() & mask != 0;
-        let found = (0..).zip(entries).find(|(_, entry)| misaligned(entry));
-        let (index, host) = found.map_or((0, HostAddr::new(0)), |(index, entry)| {
-            (index, entry.host())
-        });
-        self.misaligned(self.bus_of_index(range, index), host)
+    fn refused_entry(
+        &self,
+        range: SlotRange,
+        entries: &[Tce],
+        index: usize,
+        error: PinError,
+    ) -> DmaError {
+        let shift = self.page_shift();
+        let misaligned = |entry: &&Tce| !entry.host().is_aligned(shift);
+        match (0..).zip(entries).find(|(_, entry)| misaligned(entry)) {
+            Some((index, entry)) => self.misaligned(self.bus_of_index(range, index), entry.host()),
+            None => DmaError::Pin {
+                bus: self.bus_of_index(range, index as u64),
+                error,
+            },
+        }
     }
 
     /// The bus address of page `index` of a range.

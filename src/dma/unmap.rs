@@ -6,9 +6,11 @@ use super::state::State;
 use super::window::Window;
 use crate::addr::{BusAddr, HostAddr};
 use crate::kill::Killed;
+use crate::memory::ledger::{Pages, Scan};
 use crate::seam::{Platform, TableMemory};
 use crate::tce::entry::{self, RIGHTS};
 use crate::tce::segments::Segment;
+use crate::tce::tree::Leaf;
 use crate::tce::{SlotRange, Stamp, leaf};
 
 /// What the first pass over the entries found.
@@ -178,19 +180,71 @@ pub(super) fn exhume<P: Platform>(
     let Some(mut releaser) = held.releaser(window.page_shift(), killed) else {
         return;
     };
-    let freed = leaf::exhume(
-        memory,
-        at.table,
-        at.index,
-        segment.pages as usize,
-        owned,
-        |host, wrote| {
-            releaser.release(host, wrote);
-        },
-    );
+    let freed = empty_owned(memory, &at, segment.pages, owned, &mut releaser);
     drop(releaser);
     drop(held);
     if freed != 0 && state.tree.emptied(memory, &at, freed) {
         state.note_empty(memory, segment.first);
+    }
+}
+
+/// Empties those of the `count` entries from `at` that are `owned`, and gives their
+/// pages to `pages`. Returns how many they were.
+#[inline]
+pub(super) fn empty_owned<M: TableMemory>(
+    memory: &M,
+    at: &Leaf,
+    count: u64,
+    owned: impl Fn(u64) -> bool,
+    pages: &mut impl Pages,
+) -> u64 {
+    let (table, mut index) = (at.table, at.index);
+    let end = index.wrapping_add(count as usize);
+    let mut freed = 0u64;
+    while index < end {
+        let bits = memory.load(table, index);
+        // Of those here, passed and freed. One way through the loop, or it becomes two
+        // loops, and each change of region a start of the inner one.
+        let (mut passed, mut gone) = (1usize, 0u64);
+        if owned(bits) {
+            let wrote = entry::wrote(bits);
+            let again = pages.take(entry::address(bits), wrote);
+            memory.store(table, index, 0);
+            gone = 1;
+            if again {
+                let next = index.wrapping_add(1);
+                let rest = Emptying {
+                    memory,
+                    table,
+                    index: next,
+                    count: end.wrapping_sub(next),
+                };
+                let like = pages.take_like(bits, wrote, rest);
+                passed = passed.wrapping_add(like as usize);
+                gone = gone.wrapping_add(like);
+            }
+        } else if bits == 0 {
+            let rest = end.wrapping_sub(index);
+            let used = leaf::first_used(memory, table, index, rest);
+            passed = used.map_or(rest, |used| used.wrapping_sub(index));
+        }
+        index = index.wrapping_add(passed);
+        freed = freed.wrapping_add(gone);
+    }
+    freed
+}
+
+/// Empties entries, which have the low bits of one that is owned, so are owned too.
+struct Emptying<'m, M> {
+    memory: &'m M,
+    table: HostAddr,
+    index: usize,
+    count: usize,
+}
+
+impl<M: TableMemory> Scan for Emptying<'_, M> {
+    #[inline]
+    fn scan(self, is_like: impl FnMut(u64) -> bool) -> u64 {
+        leaf::empty_while(self.memory, self.table, self.index, self.count, is_like) as u64
     }
 }

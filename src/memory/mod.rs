@@ -7,3 +7,4 @@ pub mod ledger;
 pub mod radix;
 pub mod ranges;
 pub mod sorted;
+pub mod span;

@@ -9,7 +9,8 @@ use super::code;
 use super::liobn::Liobns;
 use crate::addr::{BusAddr, GuestAddr, HostAddr};
 use crate::dma::{DmaError, Engine, ErrorKind, Liobn, MOST_PAGES_AT_ONCE, Window};
-use crate::partition::map::{Cursor, GuestMap};
+use crate::memory::span::{self, Span};
+use crate::partition::map::GuestMap;
 use crate::seam::Platform;
 use crate::tce::{Access, PageShift, RangeError, Tce};
 use alloc::sync::Arc;
@@ -22,6 +23,9 @@ pub const MOST_ENTRIES: u64 = 512;
 
 /// Base-2 logarithm of what a list of entries is aligned to: so it is in one page.
 const LIST_SHIFT: u32 = 12;
+
+/// Words of a list that are looked at in one go.
+const GROUP: usize = 8;
 
 /// The rights in an entry, as the partition gives them.
 const RIGHTS: u64 = 3;
@@ -178,7 +182,8 @@ impl<P: Platform> TceCalls<'_, P> {
         }
         let mut list = List {
             page: window.range().shape().page(),
-            cursor: self.map.cursor(),
+            map: self.map,
+            like: Like::NONE,
             entries: ArrayVec::new(),
             is_wrong: false,
         };
@@ -238,29 +243,96 @@ fn entry(
     Tce::new(host, access).ok_or(code::PARAMETER)
 }
 
+/// Entries of the partition's that are like the one before: of the same piece of its
+/// memory, with the same rights.
+#[derive(Clone, Copy)]
+struct Like {
+    pages: Span,
+    // What the first of the pages is mapped by.
+    first: Tce,
+}
+
+impl Like {
+    const NONE: Self = Self {
+        pages: Span::NONE,
+        first: Tce::NONE,
+    };
+
+    /// What the partition's `tce` means, if it is one of these.
+    #[inline]
+    fn entry(&self, tce: u64) -> Option<Tce> {
+        let distance = self.pages.distance(tce)?;
+        Some(self.first.further(distance))
+    }
+
+    /// Those that are like the partition's `tce`, which has rights: it is one of them
+    /// if it is a whole page of the partition's.
+    fn of(map: &GuestMap, page: PageShift, tce: u64) -> Option<Self> {
+        let access = Access::from_bits(tce & RIGHTS).ok()?;
+        let piece = map.piece(GuestAddr::new(tce & !RIGHTS))?;
+        let pages = Span::new(piece.guest.get(), piece.bytes, page.get(), tce & RIGHTS);
+        let skipped = span::page(pages.first()).wrapping_sub(piece.guest.get());
+        let first = Tce::new(piece.host.checked_add(skipped)?, access)?;
+        Some(Self { pages, first })
+    }
+}
+
 /// The list of one H_PUT_TCE_INDIRECT, checked word by word as it is read: the
 /// only copy of it.
 pub struct List<'a> {
     page: PageShift,
-    cursor: Cursor<'a>,
+    map: &'a GuestMap,
+    like: Like,
     entries: ArrayVec<Tce, { MOST_ENTRIES as usize }>,
     is_wrong: bool,
 }
 
 impl List<'_> {
-    /// The next words of the list.
+    /// The next `count` words of the list: `word` reads the one with the number that
+    /// it gets, and is asked once for each, in their order.
     #[inline]
-    pub fn extend(&mut self, words: impl Iterator<Item = u64>) {
-        let page = self.page;
-        // Copies, which stay in registers.
-        let (mut cursor, mut is_wrong) = (self.cursor, self.is_wrong);
-        for tce in words {
-            let entry = entry(page, tce, |guest| cursor.host(guest, page.bytes()));
-            match entry {
-                Ok(entry) => is_wrong |= self.entries.try_push(entry).is_err(),
-                Err(_) => is_wrong = true,
-            }
+    pub fn fill(&mut self, count: usize, mut word: impl FnMut(usize) -> u64) {
+        // A copy, which stays in registers.
+        let mut like = self.like;
+        let mut number = 0;
+        while count.wrapping_sub(number) >= GROUP {
+            let group: [Tce; GROUP] = core::array::from_fn(|lane| {
+                let tce = word(number.wrapping_add(lane));
+                like.entry(tce)
+                    .unwrap_or_else(|| self.other(tce, &mut like))
+            });
+            self.is_wrong |= self.entries.try_extend_from_slice(&group).is_err();
+            number = number.wrapping_add(GROUP);
         }
-        (self.cursor, self.is_wrong) = (cursor, is_wrong);
+        for number in number..count {
+            let tce = word(number);
+            let entry = like
+                .entry(tce)
+                .unwrap_or_else(|| self.other(tce, &mut like));
+            self.is_wrong |= self.entries.try_push(entry).is_err();
+        }
+        self.like = like;
+    }
+
+    /// What `tce` means, which is not like the one before; those after it may be like
+    /// this one.
+    #[inline]
+    fn other(&mut self, tce: u64, like: &mut Like) -> Tce {
+        let (entry, next) = self.look(tce);
+        if let Some(next) = next {
+            *like = next;
+        }
+        entry
+    }
+
+    #[inline(never)]
+    fn look(&mut self, tce: u64) -> (Tce, Option<Like>) {
+        if tce & RIGHTS == 0 {
+            return (Tce::NONE, None);
+        }
+        let like = Like::of(self.map, self.page, tce);
+        let entry = like.and_then(|like| like.entry(tce));
+        self.is_wrong |= entry.is_none();
+        (entry.unwrap_or(Tce::NONE), like)
     }
 }

@@ -27,30 +27,6 @@ impl Piece {
     }
 }
 
-/// Look-ups that find the piece of the one before without a search.
-#[derive(Clone, Copy)]
-pub struct Cursor<'a> {
-    map: &'a GuestMap,
-    last: Option<Piece>,
-}
-
-impl Cursor<'_> {
-    /// As [`GuestMap::host`].
-    #[inline]
-    pub fn host(&mut self, guest: GuestAddr, bytes: u64) -> Option<HostAddr> {
-        let here = self.last.and_then(|piece| piece.run(guest));
-        let (host, room) = match here {
-            Some(found) => found,
-            None => {
-                let piece = *self.map.piece(guest)?;
-                self.last = Some(piece);
-                piece.run(guest)?
-            }
-        };
-        (room >= bytes).then_some(host)
-    }
-}
-
 /// Why pieces make no map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MapError {
@@ -141,16 +117,9 @@ impl GuestMap {
         self.piece(guest)?.run(guest)
     }
 
-    /// For many addresses that follow each other in few pieces.
-    pub fn cursor(&self) -> Cursor<'_> {
-        Cursor {
-            map: self,
-            last: None,
-        }
-    }
-
+    /// The piece that `guest` is in. If it is in none, any or none: who asks looks.
     #[inline]
-    fn piece(&self, guest: GuestAddr) -> Option<&Piece> {
+    pub fn piece(&self, guest: GuestAddr) -> Option<&Piece> {
         let above = self.by_guest.partition_point(|piece| piece.guest <= guest);
         self.by_guest.get(above.checked_sub(1)?)
     }
@@ -192,13 +161,6 @@ mod tests {
         assert_eq!(host(0x1800, 0x801), None);
         assert_eq!(host(0x2000, 0), None);
         assert_eq!(host(u64::MAX, 1), None);
-        let mut cursor = map.cursor();
-        for guest in [0, 0x800, 0x1800, 0, 0x1fff, 0x2000, u64::MAX, 0x1000] {
-            for bytes in [0, 1, 0x800, 0x1000] {
-                let found = cursor.host(GuestAddr::new(guest), bytes);
-                assert_eq!(found.map(HostAddr::get), host(guest, bytes));
-            }
-        }
         let run = |guest| map.run(GuestAddr::new(guest)).map(|it| (it.0.get(), it.1));
         assert_eq!(run(0x1800), Some((0x8800, 0x800)));
         assert_eq!((run(0x2000), run(u64::MAX)), (None, None));

@@ -86,6 +86,14 @@ impl Tce {
         Some(Self(host.get() | access.bits()))
     }
 
+    /// The mapping of the page that begins `bytes`, a multiple of 4 KiB, behind this
+    /// one's, with the same rights.
+    #[inline]
+    pub const fn further(self, bytes: u64) -> Self {
+        debug_assert!(bytes & !ADDRESS == 0);
+        Self(self.0.wrapping_add(bytes))
+    }
+
     /// The entry as the PHB reads it.
     #[inline]
     pub const fn bits(self) -> u64 {
@@ -111,6 +119,13 @@ impl Tce {
     #[inline]
     pub const fn is_mapping(self) -> bool {
         self.0 & RIGHTS != 0
+    }
+}
+
+impl From<Tce> for u64 {
+    #[inline]
+    fn from(entry: Tce) -> Self {
+        entry.0
     }
 }
 
@@ -227,6 +242,12 @@ pub(crate) const fn wrote(bits: u64) -> bool {
 #[inline]
 pub(crate) const fn owned_by(bits: u64, stamps: u64) -> bool {
     bits & (RIGHTS | TOMBSTONE) == TOMBSTONE && stamps >> (bits >> STAMP_SHIFT & 0x3f) & 1 != 0
+}
+
+/// What of `bits` is not the address.
+#[inline]
+pub(crate) const fn low(bits: u64) -> u64 {
+    bits & !ADDRESS
 }
 
 /// The address in live entry, tombstone or indirect entry `bits`.

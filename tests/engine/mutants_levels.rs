@@ -8,6 +8,7 @@ use pinion::addr::{BusAddr, HostAddr};
 use pinion::seam::TableMemory;
 use pinion::sim::Rng;
 use pinion::tce::chain::Tables;
+use pinion::tce::leaf::NewEntries;
 use pinion::tce::{
     Access, PageShift, PageSizes, Slot, Stamp, TableShape, Tce, Tree, WindowRange, leaf,
 };
@@ -68,7 +69,7 @@ fn tombstone(live: u64, stamp: Stamp) -> u64 {
 fn each_part(mut test: impl FnMut(&Strict, HostAddr, &[u64], usize, usize)) {
     let mut rng = Rng::new(7);
     let stamps = [3, 9].map(|number| Stamp::new(number).unwrap());
-    for round in 0..12 {
+    for round in 0..16 {
         let memory = Strict::default();
         let table = memory.table(ENTRIES);
         for start in 0..ENTRIES {
@@ -79,9 +80,17 @@ fn each_part(mut test: impl FnMut(&Strict, HostAddr, &[u64], usize, usize)) {
                         if rng.below(12) > round {
                             return 0;
                         }
-                        let access = [Access::Read, Access::ReadWrite][rng.below(2) as usize];
+                        // In the last rounds most have the same rights.
+                        let kinds = if round < 12 {
+                            2
+                        } else {
+                            1 + u64::from(rng.below(20) == 0)
+                        };
+                        let access = [Access::Read, Access::ReadWrite]
+                            [(rng.below(kinds) as usize + round as usize) % 2];
                         let bits = live(page + 0x100, access);
-                        match rng.below(4) {
+                        let odd = if round < 12 { 4 } else { 40 };
+                        match rng.below(odd) {
                             0 => tombstone(bits, stamps[0]),
                             1 => tombstone(bits, stamps[1]),
                             _ => bits,
@@ -119,8 +128,8 @@ fn a_fill_stores_a_run() {
 }
 
 #[test]
-fn bury_and_exhume_find_what_is_theirs() {
-    let (mine, theirs) = (Stamp::new(17).unwrap(), Stamp::new(3).unwrap());
+fn what_is_live_is_buried_and_what_is_not_is_counted() {
+    let mine = Stamp::new(17).unwrap();
     each_part(|memory, table, before, start, count| {
         let part = &before[start..start + count];
         let found = leaf::bury(memory, table, start, count, mine);
@@ -141,20 +150,78 @@ fn bury_and_exhume_find_what_is_theirs() {
             (found.live, found.foreign),
             (live as u64, (used - live) as u64)
         );
-        for stamp in [mine, theirs] {
-            let owned = |bits: u64| bits != 0 && bits >> 4 & 0x3f == u64::from(stamp.get());
-            let mut released = Vec::new();
-            let before = memory.all(table);
-            let freed = leaf::exhume(memory, table, start, count, owned, |host, wrote| {
-                released.push((host.get() >> 12, wrote));
+    });
+}
+
+#[test]
+fn entries_are_emptied_until_one_is_not_mine() {
+    each_part(|memory, table, before, start, count| {
+        for low in [1, 3, before[start] & 0xfff] {
+            memory.set(table, before);
+            let mut asked = Vec::new();
+            let mine = |bits: u64| bits & 0xfff == low;
+            let emptied = leaf::empty_while(memory, table, start, count, |bits| {
+                asked.push(bits);
+                mine(bits)
             });
-            let gone: Vec<_> = before[start..start + count]
-                .iter()
-                .filter(|&&bits| owned(bits))
-                .map(|&bits| (bits >> 12, bits & 8 != 0))
-                .collect();
-            assert_eq!((freed as usize, &released), (gone.len(), &gone));
+            let part = &before[start..start + count];
+            let expected = part.iter().take_while(|&&bits| mine(bits)).count();
+            assert_eq!(emptied, expected);
+            // Once each, as the page is marked then, and the first of another kind.
+            assert_eq!(asked, part[..count.min(expected + 1)]);
+            let after = memory.all(table);
+            assert!(after[start..start + emptied].iter().all(|&bits| bits == 0));
+            assert_eq!(after[start + emptied..], before[start + emptied..]);
         }
+    });
+}
+
+struct News;
+
+impl NewEntries for News {
+    fn one(&self, number: usize) -> u64 {
+        live(0x900 + number as u64, Access::Read)
+    }
+}
+
+#[test]
+fn entries_are_replaced_until_one_is_not_mine() {
+    each_part(|memory, table, before, start, count| {
+        for low in [1, 3, before[start] & 0xfff] {
+            memory.set(table, before);
+            let mut asked = Vec::new();
+            let mine = |bits: u64| bits & 0xfff == low;
+            let replaced = leaf::replace_while(memory, table, start, count, &News, |bits| {
+                asked.push(bits);
+                mine(bits)
+            });
+            let part = &before[start..start + count];
+            let expected = part.iter().take_while(|&&bits| mine(bits)).count();
+            assert_eq!(replaced, expected);
+            assert_eq!(asked, part[..count.min(expected + 1)]);
+            let after = memory.all(table);
+            let (gone, rest) = after[start..].split_at(replaced);
+            assert!(
+                gone.iter()
+                    .copied()
+                    .eq((0..replaced).map(|number| News.one(number)))
+            );
+            assert_eq!(rest, &before[start + replaced..]);
+        }
+    });
+}
+
+#[test]
+fn a_list_is_copied_and_all_bits_are_found() {
+    each_part(|memory, table, before, start, count| {
+        let any = before[start..start + count].iter().fold(0, |a, b| a | b);
+        assert_eq!(leaf::any_bits(memory, table, start, count), any);
+        let list: Vec<Tce> = (0..count as u64)
+            .map(|number| Tce::new(HostAddr::new(number << 12), Access::Read).unwrap())
+            .collect();
+        leaf::copy(memory, table, start, &list);
+        let bits: Vec<u64> = list.iter().map(|entry| entry.bits()).collect();
+        assert_eq!(memory.all(table)[start..start + count], bits);
     });
 }
 

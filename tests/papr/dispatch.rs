@@ -35,8 +35,8 @@ impl Tables for Model {
     fn words(&self, from: GuestAddr, count: usize, to: &mut List<'_>) -> bool {
         let mut bytes = vec![0; 8 * count];
         let is_memory = self.read(from, &mut bytes);
-        let words = bytes.as_chunks::<8>().0.iter();
-        to.extend(words.map(|word| u64::from_be_bytes(*word)));
+        let words = bytes.as_chunks::<8>().0;
+        to.fill(count, |number| u64::from_be_bytes(words[number]));
         is_memory
     }
 }

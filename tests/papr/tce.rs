@@ -249,7 +249,7 @@ fn a_list_that_is_not_all_memory_is_refused() {
                 .calls()
                 .put_indirect(LIOBN, guest.bus(0), at, count, |from, count, to| {
                     asked.set(Some((from.get(), count as u64)));
-                    to.extend((0..count).map(|_| 0));
+                    to.fill(count, |_| 0);
                     guest.map.host(from, 8 * count as u64).is_some()
                 });
         assert_eq!(asked.get(), Some((at, count)));
@@ -267,7 +267,7 @@ fn a_list_that_is_not_all_memory_is_refused() {
         let answer = guest
             .calls()
             .put_indirect(LIOBN, guest.bus(0), 0, 2, |_, _, to| {
-                to.extend((0..words).map(|_| guest.tce(1, R)));
+                to.fill(words, |_| guest.tce(1, R));
                 true
             });
         assert_eq!(answer, H_PARAMETER);
@@ -277,31 +277,41 @@ fn a_list_that_is_not_all_memory_is_refused() {
 
 #[test]
 fn a_list_is_read_once() {
+    const COUNT: usize = 19;
     let guest = Arc::new(Guest::new(PhbKind::Phb4, PageShift::K4));
-    let memory = Arc::new(Mutex::new([guest.tce(1, R), guest.tce(2, RW), 0]));
+    let kinds = [guest.tce(1, R), guest.tce(2, RW), 0];
+    let first: [u64; COUNT] = core::array::from_fn(|number| kinds[number % 3]);
+    let memory = Arc::new(Mutex::new(first));
     // The partition rewrites its list whenever anything happens.
     let (written, foreign) = (memory.clone(), guest.tce(0x200, RW));
     guest
         .rig
         .machine()
-        .set_hook(move |_, _| *written.lock().unwrap() = [foreign; 3]);
-    let reads = Cell::new(0);
-    let answer = guest
-        .calls()
-        .put_indirect(LIOBN, guest.bus(9), 0x3000, 3, |from, count, to| {
+        .set_hook(move |_, _| *written.lock().unwrap() = [foreign; COUNT]);
+    let (reads, words) = (Cell::new(0), Cell::new(0));
+    let answer = guest.calls().put_indirect(
+        LIOBN,
+        guest.bus(9),
+        0x3000,
+        COUNT as u64,
+        |from, count, to| {
             reads.set(reads.get() + 1);
             assert_eq!(from, GuestAddr::new(0x3000));
             let mut list = memory.lock().unwrap();
-            copy(&*list)(from, count, to);
-            *list = [foreign; 3];
+            to.fill(count, |number| {
+                words.set(words.get() + 1);
+                core::mem::replace(&mut list[number], foreign)
+            });
             true
-        });
-    guest.rig.machine().clear_hook();
-    assert_eq!((answer, reads.get()), (H_SUCCESS, 1));
-    assert_eq!(
-        guest.table(),
-        BTreeMap::from([(9, (0x1001, false)), (10, (0x1002, true))])
+        },
     );
+    guest.rig.machine().clear_hook();
+    let counted = (answer, reads.get(), words.get());
+    assert_eq!(counted, (H_SUCCESS, 1, COUNT));
+    let entry = |number: u64| [(0x1001, false), (0x1002, true)][number as usize % 3];
+    let mapped = (0..COUNT as u64).filter(|number| number % 3 != 2);
+    let expected: BTreeMap<_, _> = mapped.map(|number| (9 + number, entry(number))).collect();
+    assert_eq!(guest.table(), expected);
     guest.check();
 }
 

@@ -132,7 +132,7 @@ fn run(guest: &Guest, wild: &Wild) -> i64 {
         Call::Indirect { at, count, list } => {
             calls.put_indirect(*liobn, ioba, *at, *count, |from, count, to| {
                 let word = |index| list.get(index).copied().unwrap_or(0);
-                to.extend((0..count).map(word));
+                to.fill(count, word);
                 guest.map.host(from, 8 * count as u64).is_some()
             })
         }

@@ -268,11 +268,11 @@ impl Space {
             return false;
         };
         let first = host.get() as *const u64;
-        to.extend((0..count).map(|index| {
+        to.fill(count, |index| {
             // SAFETY: inside the partition's memory, and aligned as it is. The
             // partition may write meanwhile: what is read is an allegation.
             u64::from_be(unsafe { first.add(index).read_volatile() })
-        }));
+        });
         true
     }
 

@@ -32,6 +32,22 @@ fn set(mark: &AtomicU8) {
     mark.swap(1, Ordering::Relaxed);
 }
 
+/// The marks of some pages, one of them for `1 << shift` pages side by side.
+#[derive(Clone, Copy)]
+pub(super) struct Marks<'m> {
+    marks: &'m [AtomicU8],
+    shift: u32,
+}
+
+impl Marks<'_> {
+    /// Marks page `number`, if there is one.
+    #[inline]
+    pub(super) fn mark(&self, number: u64) -> bool {
+        let index = number.wrapping_shr(self.shift) as usize;
+        self.marks.get(index).map(set).is_some()
+    }
+}
+
 impl DirtyMap {
     /// A clean map for `bytes` bytes.
     pub(super) fn new(bytes: u64, granule: u32) -> Result<Self, LedgerError> {
@@ -63,6 +79,18 @@ impl DirtyMap {
                 set(mark);
             }
         }
+    }
+
+    /// The marks of the `pages` pages of `1 << page_shift` bytes from the start, if
+    /// they are of these pages only, and no page has several.
+    #[inline]
+    pub(super) fn of_pages(&self, pages: u64, page_shift: u32) -> Option<Marks<'_>> {
+        let shift = self.granule.checked_sub(page_shift)?;
+        let marked = (self.marks.len() as u64).wrapping_shl(shift);
+        (marked == pages).then_some(Marks {
+            marks: &self.marks,
+            shift,
+        })
     }
 
     /// Whether the byte at `offset` may have been written.

@@ -11,7 +11,7 @@
 //!
 //! Pins that a table entry stood for are removed for the proof of a completed
 //! kill ([`Killed`](crate::kill::Killed)) only; pins that no entry stands for yet
-//! are values that remove themselves ([`Pins`], [`ScatteredPins`]).
+//! are values that remove themselves ([`Pins`], [`ScatteredPins`], [`RepeatedPins`]).
 
 mod counts;
 mod dirty;
@@ -31,10 +31,10 @@ pub use counts::RegionCounts;
 pub use gate::{Gate, GateError, GateState};
 pub use holdings::Holdings;
 pub use known::{KnownRegion, PagePin};
-pub use pins::{PinError, Pins, ScatteredPins};
+pub use pins::{PinError, Pins, RepeatedPins, ScatteredPins};
 pub use quiet::Quieting;
 pub use region::{Region, RegionInfo, RegionNumber};
-pub use release::{Held, Releaser, Tally};
+pub use release::{Held, Pages, Releaser, Scan, Tally};
 
 pub use crate::seam::OwnerId;
 

@@ -1,14 +1,13 @@
 //! Pins of pages that no table entry stands for yet: values that remove
 //! themselves.
 
-use core::iter::Take;
-
 use super::OwnerId;
 use super::gate::GateError;
 use super::holdings::Holdings;
 use super::region::Region;
 use super::regions::Regions;
 use crate::addr::HostAddr;
+use crate::memory::span::{self, Span};
 use crate::seam::Interrupts;
 
 /// Why pages were not pinned.
@@ -132,30 +131,57 @@ impl<I: Interrupts> Holdings<I> {
         }
     }
 
-    /// Pins the pages that `pages` yields, each of `1 << page_shift` bytes, in any
-    /// order: a range check for each, and one addition for each change of region. On
-    /// failure, nothing is pinned; the error comes with the number of the page.
+    /// Pins the page of each of `entries` that has one, each of `1 << page_shift` bytes,
+    /// in any order: a range check for each, and one addition for each change of
+    /// region. An entry that is 0 has none. On failure, nothing is pinned; the error
+    /// comes with the number of the entry. A page that is not aligned is nobody's.
     ///
     /// What was pinned is noted nowhere: to undo it, the list is walked again.
     #[inline]
-    pub fn pin_each<L: Iterator<Item = HostAddr> + Clone>(
-        &self,
-        pages: L,
+    pub fn pin_each<'a, T: Copy + Into<u64>>(
+        &'a self,
+        entries: &'a [T],
         page_shift: u32,
-    ) -> Result<ScatteredPins<'_, I, L>, (usize, PinError)> {
-        let result = pin_scattered(&self.regions.read(), pages.clone(), page_shift);
-        let (count, stop) = match result {
-            Ok(count) => (count, None),
-            Err((count, stop)) => (count, Some(stop)),
-        };
-        let pins = ScatteredPins {
-            holdings: self,
-            pinned: Some(pages.take(count)),
+    ) -> Result<ScatteredPins<'a, I, T>, (usize, PinError)> {
+        let result = pin_scattered(&self.regions.read(), entries, page_shift);
+        match result {
+            Ok(pages) => Ok(ScatteredPins {
+                holdings: self,
+                pages,
+                pinned: entries,
+            }),
+            Err((number, stop)) => {
+                // The pages before this one lose their pins.
+                self.unpin_list(entries.get(..number).unwrap_or(&[]));
+                Err((number, stop.at(self.owner())))
+            }
+        }
+    }
+
+    /// Pins the page of `1 << page_shift` bytes at `host` so many times.
+    pub fn pin_repeatedly(
+        &self,
+        host: HostAddr,
+        times: u64,
+        page_shift: u32,
+    ) -> Result<RepeatedPins<'_, I>, PinError> {
+        let regions = self.regions.read();
+        let whole = |region: &&Region| region.span(page_shift, 0).has(host.get());
+        let stop = match regions.find(host).filter(whole) {
+            Some(region) => region
+                .gate()
+                .pin(times)
+                .err()
+                .map(|error| Stop::Gate(host, error)),
+            None => Some(Stop::NotOwned(host)),
         };
         match stop {
-            None => Ok(pins),
-            // The pages before this one lose their pins here.
-            Some(stop) => Err((count, stop.at(self.owner()))),
+            None => Ok(RepeatedPins {
+                holdings: self,
+                host,
+                times,
+            }),
+            Some(stop) => Err(stop.at(self.owner())),
         }
     }
 }
@@ -214,64 +240,160 @@ impl<I: Interrupts> Drop for Pins<'_, I> {
     }
 }
 
-/// Pins pages in any order, region by region. Returns how many there were; on
-/// failure, how many are pinned, which is the number of the page at fault.
+/// Pins the pages of entries in any order, region by region. Returns how many there
+/// were; on failure, the number of the entry at fault: the pages before are pinned.
 #[inline]
-fn pin_scattered(
+fn pin_scattered<T: Copy + Into<u64>>(
     regions: &Regions,
-    pages: impl Iterator<Item = HostAddr>,
+    entries: &[T],
     page_shift: u32,
 ) -> Result<usize, (usize, Stop)> {
-    let page_bytes = 1u64 << page_shift;
-    let mut current: Option<&Region> = None;
-    // The first page of the run in the current region.
-    let (mut first, mut from) = (0, HostAddr::new(0));
-    let mut count = 0usize;
-    let flush = |region: Option<&Region>, first: usize, count: usize, from: HostAddr| {
-        let Some(region) = region else { return Ok(()) };
-        let pins = count.wrapping_sub(first) as u64;
-        let result = region.gate().pin(pins);
-        result.map_err(|error| (first, Stop::Gate(from, error)))
-    };
-    for host in pages {
-        let inside = |region: &&Region| {
-            region
-                .offset(host)
-                .is_some_and(|at| region.bytes().wrapping_sub(at) >= page_bytes)
-        };
-        if current.filter(inside).is_none() {
-            flush(current, first, count, from)?;
-            let found = regions.find(host).filter(inside);
-            current = Some(found.ok_or((count, Stop::NotOwned(host)))?);
-            (first, from) = (count, host);
+    let mut run = PinRun::default();
+    let mut pages = entries.len();
+    // In the region of the one before, and with the same rights.
+    let mut span = Span::NONE;
+    let mut number = 0;
+    while let Some(&entry) = entries.get(number) {
+        let bits = entry.into();
+        if span.has(bits) {
+            let rest = entries.get(number..).unwrap_or(&[]);
+            number = number.wrapping_add(how_many(rest, span));
+            continue;
         }
-        count = count.wrapping_add(1);
+        if bits == 0 {
+            run.others = run.others.wrapping_add(1);
+            pages = pages.wrapping_sub(1);
+            number = number.wrapping_add(1);
+            continue;
+        }
+        let host = HostAddr::new(span::page(bits));
+        let region = match run.region.filter(|region| region.offset(host).is_some()) {
+            Some(region) => region,
+            None => {
+                run.pin(number)?;
+                let found = regions.find(host);
+                let region = found.ok_or((number, Stop::NotOwned(host)))?;
+                run = PinRun {
+                    region: Some(region),
+                    first: number,
+                    from: host,
+                    others: 0,
+                };
+                region
+            }
+        };
+        span = region.span(page_shift, bits);
+        if !span.has(bits) {
+            // What came before it in the region is not pinned yet.
+            run.pin(number)?;
+            return Err((number, Stop::NotOwned(host)));
+        }
+        number = number.wrapping_add(1);
     }
-    flush(current, first, count, from)?;
-    Ok(count)
+    run.pin(entries.len())?;
+    Ok(pages)
 }
 
-/// Pins of pages in any order that no table entries stand for yet: they go when
+/// How many of `entries` are of `span` before the first that is not.
+#[inline]
+fn how_many<T: Copy + Into<u64>>(entries: &[T], span: Span) -> usize {
+    let is_other = |&entry: &T| !span.has(entry.into());
+    let (groups, _) = entries.as_chunks::<8>();
+    let mut number = 0usize;
+    for group in groups {
+        for (lane, entry) in group.iter().enumerate() {
+            if is_other(entry) {
+                return number.wrapping_add(lane);
+            }
+        }
+        number = number.wrapping_add(group.len());
+    }
+    let rest = entries.get(number..).unwrap_or(&[]);
+    number.wrapping_add(rest.iter().position(is_other).unwrap_or(rest.len()))
+}
+
+/// Consecutive entries of one region, which are not pinned yet.
+#[derive(Default)]
+struct PinRun<'r> {
+    region: Option<&'r Region>,
+    // Number of the first.
+    first: usize,
+    from: HostAddr,
+    // Those without a page.
+    others: usize,
+}
+
+impl PinRun<'_> {
+    /// Pins their pages: those before entry `end`.
+    #[inline]
+    fn pin(&self, end: usize) -> Result<(), (usize, Stop)> {
+        let pins = end.wrapping_sub(self.first).wrapping_sub(self.others) as u64;
+        match self.region {
+            Some(region) if pins != 0 => {
+                let result = region.gate().pin(pins);
+                result.map_err(|error| (self.first, Stop::Gate(self.from, error)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Pins of the pages of entries in any order that are in no table yet: they go when
 /// this is dropped, on any path.
 #[must_use = "dropping this removes the pins"]
-pub struct ScatteredPins<'a, I: Interrupts, L: Iterator<Item = HostAddr>> {
+pub struct ScatteredPins<'a, I: Interrupts, T: Copy + Into<u64>> {
     holdings: &'a Holdings<I>,
-    pinned: Option<Take<L>>,
+    pages: usize,
+    pinned: &'a [T],
 }
 
-impl<I: Interrupts, L: Iterator<Item = HostAddr>> ScatteredPins<'_, I, L> {
+impl<I: Interrupts, T: Copy + Into<u64>> ScatteredPins<'_, I, T> {
+    /// How many pages are pinned.
+    #[inline]
+    pub fn pages(&self) -> usize {
+        self.pages
+    }
+
     /// Leaves the pins to the table entries that were stored.
     #[inline]
     pub fn keep(mut self) {
-        self.pinned = None;
+        self.pinned = &[];
     }
 }
 
-impl<I: Interrupts, L: Iterator<Item = HostAddr>> Drop for ScatteredPins<'_, I, L> {
+impl<I: Interrupts, T: Copy + Into<u64>> Drop for ScatteredPins<'_, I, T> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(pages) = self.pinned.take() {
-            self.holdings.unpin_list(pages);
+        if !self.pinned.is_empty() {
+            self.holdings.unpin_list(self.pinned);
+        }
+    }
+}
+
+/// Several pins of one page that no table entries stand for yet: they go when this is
+/// dropped, on any path.
+#[must_use = "dropping this removes the pins"]
+pub struct RepeatedPins<'a, I: Interrupts> {
+    holdings: &'a Holdings<I>,
+    host: HostAddr,
+    times: u64,
+}
+
+impl<I: Interrupts> RepeatedPins<'_, I> {
+    /// Leaves the pins to the table entries that were stored.
+    pub fn keep(mut self) {
+        self.times = 0;
+    }
+}
+
+impl<I: Interrupts> Drop for RepeatedPins<'_, I> {
+    fn drop(&mut self) {
+        if self.times == 0 {
+            return;
+        }
+        match self.holdings.regions.read().find(self.host) {
+            Some(region) => region.gate().unpin(self.times),
+            None => debug_assert!(false, "pinned page {:#x} is nobody's", self.host),
         }
     }
 }

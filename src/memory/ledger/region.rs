@@ -2,10 +2,11 @@
 
 use alloc::sync::Arc;
 
-use super::dirty::DirtyMap;
+use super::dirty::{DirtyMap, Marks};
 use super::gate::Gate;
 use super::{FRAME_SHIFT, LedgerError, REGIONS_PER_OWNER};
 use crate::addr::HostAddr;
+use crate::memory::span::{self, Span};
 
 /// What its owner calls a region as long as it has it; below [`REGIONS_PER_OWNER`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -133,10 +134,27 @@ impl Region {
         self.dirty.mark(offset, bytes);
     }
 
+    /// Its whole pages of `1 << page_shift` bytes, in entries with the low bits of
+    /// `like`.
+    #[inline]
+    pub(super) fn span(&self, page_shift: u32, like: u64) -> Span {
+        Span::new(self.start.get(), self.bytes, page_shift, like)
+    }
+
     /// Marks the page of `1 << page_shift` bytes at `offset`.
     #[inline]
     pub(super) fn mark_page(&self, offset: u64, page_shift: u32) {
         self.dirty.mark(offset, 1u64.wrapping_shl(page_shift));
+    }
+
+    /// The marks of the pages of `span`, if they are of these only and no page has
+    /// several.
+    #[inline]
+    pub(super) fn marks_of(&self, span: &Span, page_shift: u32) -> Option<Marks<'_>> {
+        // No page that only begins in the region has been skipped.
+        let starts = span::page(span.first()) == self.start.get();
+        let marks = self.dirty.of_pages(span.pages(), page_shift)?;
+        starts.then_some(marks)
     }
 
     pub(super) fn is_dirty(&self, offset: u64) -> bool {
