@@ -62,7 +62,8 @@ fn wild() -> impl Strategy<Value = Wild> {
     (
         prop_oneof![20 => Just(LIOBN), 1 => any::<u64>(), 1 => LIOBN - 2..LIOBN + 2],
         prop_oneof![12 => 0..PAGES, 1 => PAGES - 2..PAGES + 2, 1 => any::<u64>()],
-        prop_oneof![16 => Just(0u64), 1 => 0..0x1_0000u64],
+        // Whole pages of it would be another entry, a good one.
+        prop_oneof![16 => Just(0u64), 1 => (0..16u64, 1..0x1000u64).prop_map(|(page, byte)| page << 12 | byte)],
         call,
     )
 }
