@@ -72,6 +72,7 @@ fn refusal(error: DmaError) -> i64 {
 
 impl<P: Platform> TceCalls<'_, P> {
     /// H_PUT_TCE: the entry of `ioba` becomes `tce`; without rights, nothing.
+    #[inline]
     pub fn put(&self, liobn: u64, ioba: u64, tce: u64) -> i64 {
         finish(self.try_put(liobn, ioba, tce))
     }
@@ -218,6 +219,7 @@ impl<P: Platform> TceCalls<'_, P> {
         Ok(guest.get() | rights)
     }
 
+    #[inline]
     fn window(&self, liobn: u64) -> Answer<Arc<Window<P>>> {
         let liobn = u32::try_from(liobn).map_err(|_| code::PARAMETER)?;
         self.windows.find(Liobn(liobn)).ok_or(code::PARAMETER)
