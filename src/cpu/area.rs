@@ -60,7 +60,7 @@ pub struct Area {
     /// Stack pointer of Pinion while a vCPU runs.
     pub(super) guest_stack: u64,
     /// What `handler` is while Pinion runs, and while a vCPU does.
-    pub(super) handlers: [u64; 2],
+    pub(super) handlers: [AtomicU64; 2],
     /// The vCPU whose registers that Pinion does not use are in the thread;
     /// 0 for none.
     pub(super) loaded: AtomicU64,
@@ -156,7 +156,7 @@ pub(super) fn new(
         firmware_calls: AtomicU64::new(0),
         guest: 0,
         guest_stack: 0,
-        handlers: [interrupt, super::guest::exit_address()],
+        handlers: [interrupt, super::guest::exit_address(false)].map(AtomicU64::new),
         loaded: AtomicU64::new(0),
         last: AtomicU64::new(0),
         flush: AtomicU64::new(0),

@@ -206,6 +206,9 @@ fn init_control(generation: Option<Generation>) {
         mtspr!(spr::DPDES, 0u64);
         mtspr!(spr::CIABR, 0u64);
         mtspr!(spr::DAWRX0, 0u64);
+        if generation.is_none_or(|it| it > Generation::Power9) {
+            mtspr!(spr::DAWRX1, 0u64);
+        }
         asm!("isync", options(nostack));
     }
     idle::disarm_decrementer();

@@ -225,9 +225,10 @@ impl Machine {
             .property("compatible")
             .map(|list| list.texts().take(MAX_COMPATIBLE).map(shown).collect())
             .unwrap_or_default();
+        let is_emulated = compatible.iter().any(|name| name.starts_with("qemu,"));
         Self {
             model: outline.model,
-            is_emulated: compatible.iter().any(|name| name.starts_with("qemu,")),
+            is_emulated,
             compatible,
             timebase_hz: outline.timebase_hz,
             cpus: outline.cpus,
@@ -236,7 +237,7 @@ impl Machine {
             uarts: outline.uarts,
             interrupts: interrupts::read(tree),
             firmware: outline.firmware,
-            speculation: Speculation::read(tree),
+            speculation: Speculation::read(tree, is_emulated),
             bootargs: outline.bootargs,
             warnings: warnings.into_list(),
         }

@@ -89,13 +89,15 @@ pub struct Mitigations {
     pub cache: Option<CacheFlush>,
     /// The cache is flushed at each entry.
     pub at_entry: bool,
-    /// Between partitions, with the link stack.
+    /// The count cache between partitions, with the link stack, which is flushed at
+    /// each exit too.
     pub branches: Option<BranchFlush>,
 }
 
 impl Speculation {
-    /// What the tree says.
-    pub fn read(tree: &Tree<'_>) -> Self {
+    /// What the tree says. Where it says nothing, an emulated machine leaks nothing at
+    /// an entry; a real one may.
+    pub fn read(tree: &Tree<'_>, is_emulated: bool) -> Self {
         let node = tree.find("/ibm,opal/fw-features");
         let says = |name: &str, word: &str| {
             let feature = node.as_ref().and_then(|features| features.child(name));
@@ -116,12 +118,11 @@ impl Speculation {
             is_known: node.is_some(),
             characteristics: sum(&CHARACTERISTICS, &is_enabled),
             behaviour,
-            flushes_at_entry: is_wanted(AT_ENTRY),
+            flushes_at_entry: is_wanted(AT_ENTRY) && (node.is_some() || !is_emulated),
         }
     }
 
-    /// What Pinion does about it. Where firmware says nothing, the cache is
-    /// flushed between partitions; at each entry only where firmware asks.
+    /// What Pinion does about it.
     pub fn mitigations(&self) -> Mitigations {
         let favours = self.behaviour & FAVOURS_SECURITY != 0;
         let at_entry = favours && self.flushes_at_entry;
@@ -138,7 +139,7 @@ impl Speculation {
         };
         Mitigations {
             cache: is_wanted.then_some(how),
-            at_entry: at_entry && self.is_known,
+            at_entry,
             branches: (self.behaviour & FLUSHES_COUNT_CACHE != 0).then_some(branches),
         }
     }
@@ -165,10 +166,10 @@ impl fmt::Display for Speculation {
         }
         match wanted.branches {
             Some(BranchFlush::Assisted) => f.write_str(
-                "; link stack and count cache flushed between partitions by one bcctr 2,0,0",
+                "; link stack flushed at each exit, and count cache between partitions by one bcctr 2,0,0",
             )?,
             Some(BranchFlush::Software) => f.write_str(
-                "; link stack and count cache flushed between partitions by many bcctr 2,0,0",
+                "; link stack flushed at each exit, and count cache between partitions by many bcctr 2,0,0",
             )?,
             None => {}
         }

@@ -1,5 +1,6 @@
 //! What firmware says about speculation, and what is done about it.
 
+use super::build::Builder;
 use super::made::{machine, with};
 use pinion::machine::{BranchFlush, CacheFlush, Mitigations, Speculation};
 
@@ -18,15 +19,22 @@ fn speculation(features: &[(&str, &str)]) -> Speculation {
 }
 
 #[test]
-fn a_firmware_that_says_nothing_gets_the_safe_side_between_partitions() {
+fn a_firmware_that_says_nothing_gets_the_safe_side() {
     let said = machine(&with(|_| {})).speculation;
     assert_eq!((said.characteristics, said.behaviour), (0, 0xf << 60));
     let wanted = Mitigations {
         cache: Some(CacheFlush::Displacement),
-        at_entry: false,
+        at_entry: true,
         branches: None,
     };
     assert_eq!(said.mitigations(), wanted);
+    // An emulator has no caches to tell of.
+    let mut emulated = Builder::new();
+    emulated.bytes("compatible", b"qemu,powernv9\0");
+    emulated.memory(0, 1 << 30);
+    let said = machine(&emulated.finish()).speculation;
+    let at_entry = false;
+    assert_eq!(said.mitigations(), Mitigations { at_entry, ..wanted });
 }
 
 #[test]

@@ -246,6 +246,7 @@ fn handle_other(partition: &Partition, slot: &Slot, vcpu: &mut Vcpu, exit: Exit)
         Exit::External | Exit::Doorbell => {
             slot.interrupted.fetch_add(1, Ordering::Relaxed);
             cpu::idle::take_interrupts();
+            cpu::idle::doorbell_barrier();
             return slot.thread.index() == 0;
         }
         Exit::Maintenance => events::maintenance(),
@@ -337,12 +338,9 @@ fn fail(partition: &Partition, vcpu: &Vcpu, exit: Exit) {
     partition.end(Verb::Crash);
 }
 
-/// A hypervisor call on its way in; see `cpu::guest::switch`.
+/// A hypervisor call of a kernel on its way in; see `cpu::guest::switch`.
 #[unsafe(no_mangle)]
 extern "C" fn pinion_hcall(vcpu: &mut Vcpu) -> u64 {
-    if vcpu.msr & msr::PR != 0 {
-        return 1;
-    }
     // SAFETY: the run that the vCPU is of, which outlives its last exit: whoever
     // made the vCPU has set it.
     let partition = unsafe { &*core::ptr::with_exposed_provenance(vcpu.context as usize) };

@@ -30,7 +30,8 @@ pub struct Flushes {
     pub cache: Option<Cache>,
     /// The cache at each entry too.
     pub at_entry: bool,
-    /// Link stack and count cache, when another partition takes the thread: by
+    /// The link stack at each exit, and count cache, when another partition takes the
+    /// thread: by
     /// this many `bcctr 2,0,0`, of which there are 1 with the hardware's help and
     /// [`COUNT_CACHE`] without.
     pub branches: Option<usize>,
@@ -57,12 +58,14 @@ pub fn set_flushes(what: &Flushes) {
     BRANCHES.store(what.branches.unwrap_or(0) as u64, Ordering::Relaxed);
 }
 
-/// Makes this thread flush at each entry as [`set_flushes`] says.
+/// Makes this thread flush at each entry and exit as [`set_flushes`] says.
 pub(super) fn prepare(area: &Area) {
     area.displacement
         .store(MEMORY.load(Ordering::Relaxed), Ordering::Relaxed);
     area.flush
         .store(CACHE[1].load(Ordering::Relaxed), Ordering::Relaxed);
+    let forgets = BRANCHES.load(Ordering::Relaxed) != 0;
+    area.handlers[1].store(super::exit_address(forgets), Ordering::Relaxed);
 }
 
 /// Another partition takes the thread.

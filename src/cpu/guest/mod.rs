@@ -112,9 +112,14 @@ pub enum Exit {
     Other(u64),
 }
 
-/// Address of `guest_exit`, for a thread's area.
-pub(super) fn exit_address() -> u64 {
-    switch::guest_exit as *const () as u64
+/// Address of `guest_exit`, for a thread's area; of the one that forgets what the
+/// partition has trained the link stack to, if it `forgets`.
+pub(super) fn exit_address(forgets: bool) -> u64 {
+    let exit = match forgets {
+        true => switch::guest_exit_forgetting,
+        false => switch::guest_exit,
+    };
+    exit as *const () as u64
 }
 
 /// Makes the running thread fit for partitions: where the partition table lies,
@@ -374,6 +379,9 @@ fn put_back(area: &Area) {
         // No breakpoint of a partition's stays, and no level of power saving.
         mtspr!(spr::CIABR, 0u64);
         mtspr!(spr::DAWRX0, 0u64);
+        if Generation::of_pvr(super::pvr()).is_none_or(|it| it > Generation::Power9) {
+            mtspr!(spr::DAWRX1, 0u64);
+        }
         mtspr!(spr::PSSCR, 0u64);
     }
 }

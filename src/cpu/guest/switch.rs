@@ -21,13 +21,16 @@
 //! 1. r12 = vector, r13 = area; the partition's r11, r12 and CTR are in the
 //!    area, its r13 in HSPRG1. Everything else is the partition's.
 //! 2. The first thing is that the vectors are Pinion's own again.
-//! 3. A hypervisor call (0xc00) goes to `pinion_hcall(vcpu)` with LPIDR, LPCR
+//! 3. A hypervisor call (0xc00) of a kernel goes to `pinion_hcall(vcpu)` with LPIDR, LPCR
 //!    and PIDR as the partition has them: no translation there, no wait but for a
 //!    kill, and firmware only behind [`super::as_host`]. The ABI keeps r14 to r31,
 //!    and nothing in the image uses r13.
 //!    It answers 0 to go back at once, else a full exit follows.
 //! 4. Back from a call, r0, r11, r12, CTR, XER and CFAR are zero: nothing of
-//!    Pinion's is left in a register.
+//!    Pinion's is left in a register. What a partition counts goes on counting:
+//!    events of a quick call are in its counters.
+//! 5. No tlbsync: a vCPU never changes its thread, so that what it invalidates
+//!    on the thread alone is complete there.
 //!
 //! Order of LPIDR, LPCR, PIDR: behind a sync and an isync, so that no access of
 //! the one side is done with the other's translation (Power ISA 3.0B, book III,
@@ -52,6 +55,9 @@ unsafe extern "C" {
     );
     /// Where a thread's vectors go on while a vCPU runs.
     pub(super) fn guest_exit();
+    /// The same, and no return of Pinion's goes where a partition has trained the
+    /// link stack to.
+    pub(super) fn guest_exit_forgetting();
     /// Stores FPSCR, VSCR and all vector-scalar registers.
     pub(super) fn guest_store_vectors(to: *mut Vectors);
     /// Loads them.
@@ -142,6 +148,14 @@ guest_go_on:                        // r3 = vCPU, r4 = area, r5 = ticks
     hrfid
 
     .balign 64
+    .globl guest_exit_forgetting
+guest_exit_forgetting:
+    mflr    11                      // is in the area
+    .rept   64
+    bl      .+4
+    .endr
+    mtlr    11
+    .balign 64
     .globl guest_exit
 guest_exit:
     .long   0x7e0006ac              // eieio 1: the partition's stores forward nothing
@@ -166,8 +180,10 @@ guest_exit:
     // A call: sc leaves NIP and MSR in SRR0/1.
     mfspr   3, {SRR0}
     mfspr   4, {SRR1}
+    andi.   5, 4, {PR}
     std     3, {V_NIP}(11)
     std     4, {V_MSR}(11)
+    bne     5f
     ld      1, {GUEST_STACK}(13)
     ld      2, {TOC}(13)
     mfspr   13, {HSPRG1}
@@ -200,6 +216,7 @@ guest_exit:
     .endr
     li      11, 0
     li      12, 0
+    .long   0x7e0006ac              // eieio 1: nor do Pinion's
     hrfid
 
     // A call that needs more.
@@ -215,8 +232,8 @@ guest_exit:
     std     0, {V_CFAR}(11)
     b       4f
 
-    // Anything else.
-2:  std     0, {V_GPR}(11)
+    .macro  keep_rest
+    std     0, {V_GPR}(11)
     mfspr   3, {HSPRG1}
     ld      4, {CTR}(13)
     mfxer   5
@@ -225,6 +242,14 @@ guest_exit:
     std     4, {V_CTR}(11)
     std     5, {V_XER}(11)
     std     6, {V_CFAR}(11)
+    .endm
+
+    // A call of a process, which is no call: it keeps its registers.
+5:  keep_rest
+    b       4f
+
+    // Anything else.
+2:  keep_rest
     cmpldi  12, 0x200
     ble     3f                      // system reset, machine check: SRR0/1
     mfspr   3, {HSRR0}
@@ -358,6 +383,7 @@ guest_load_vectors:
     HSPRG0 = const spr::HSPRG0,
     HSPRG1 = const spr::HSPRG1,
     RI = const msr::RI,
+    PR = const msr::PR,
     // Upper halves of MSR[VEC] and MSR[VSX], and MSR[FP].
     VEC_VSX = const (msr::VEC | msr::VSX) >> 16,
     FP = const msr::FP,

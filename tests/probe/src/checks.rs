@@ -592,6 +592,7 @@ fn translate() -> Result<(), &'static str> {
 fn problem_state() -> Result<(), &'static str> {
     translate()?;
     let count = last()[6];
+    let (r0, r11, r12, ctr): (u64, u64, u64, u64);
     // SAFETY: goes to problem state behind itself; the call traps, and the
     // vector comes back in privileged state.
     unsafe {
@@ -604,9 +605,15 @@ fn problem_state() -> Result<(), &'static str> {
             "ori 4, 4, 0x4000",
             "mtspr 27, 4",
             "li 3, 0x300",
+            "li 0, 17",
+            "li 11, 34",
+            "li 12, 51",
+            "mtctr 11",
             "rfid",
             "2: sc 1",
-            out("3") _, out("4") _, out("lr") _,
+            "mfctr 4",
+            out("0") r0, out("3") _, out("4") ctr, out("11") r11, out("12") r12,
+            out("lr") _, out("ctr") _,
             options(nostack)
         );
     }
@@ -615,7 +622,11 @@ fn problem_state() -> Result<(), &'static str> {
         now == count + 1 && vector == 0x700,
         "a call from problem state is no program interrupt",
     )?;
-    want(status & 0x4_0000 != 0, "it is not told as privileged")
+    want(status & 0x4_0000 != 0, "it is not told as privileged")?;
+    want(
+        (r0, r11, r12, ctr) == (17, 34, 51, 34),
+        "a process that calls loses registers",
+    )
 }
 
 fn run_time_services() -> Result<(), &'static str> {
