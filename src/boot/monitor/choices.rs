@@ -25,6 +25,10 @@ pub(super) fn unmask() -> Vec<String> {
     owned(["unmask"])
 }
 
+pub(super) fn reset() -> Vec<String> {
+    owned(["reset"])
+}
+
 pub(super) fn all() -> Vec<String> {
     owned(["all"])
 }

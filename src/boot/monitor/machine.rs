@@ -1,6 +1,7 @@
 //! Commands about the machine as a whole.
 
 use crate::boot::partitions as guests;
+use crate::boot::runtime::OPAL;
 use crate::boot::{banner, bench as benchmarks, heap, interrupts as sources, power, runtime};
 use crate::boot::{secondaries, selftest as checks};
 use crate::console::arguments::{Arguments, Outcome, Refusal};
@@ -35,7 +36,39 @@ pub(super) fn memory() {
     println!("Heap: {used} bytes used, {free} free");
 }
 
-pub(super) fn threads() {
+/// `threads [reset THREAD]`.
+pub(super) fn threads(mut words: Arguments<'_>) -> Outcome<'_> {
+    match words.word() {
+        None => list_threads(),
+        Some("reset") => {
+            let index = words.required::<u32>()?;
+            words.end()?;
+            reset_thread(index);
+        }
+        Some(word) => {
+            let expected = "reset, or nothing,";
+            return Err(Refusal::Wrong { word, expected });
+        }
+    }
+    Ok(())
+}
+
+/// A system reset for a thread that hangs in a partition, which ends by that.
+fn reset_thread(index: u32) {
+    let mut others = secondaries::with_boot().skip(1);
+    let Some(area) = others.find(|area| area.index() == index) else {
+        return println!("threads reset {index}: there is no such thread beside this one.");
+    };
+    if guests::vcpus_of(area).is_empty() {
+        return println!("threads reset {index}: no partition is on it.");
+    }
+    match OPAL.signal_system_reset(area.pir()) {
+        Ok(()) => println!("Thread {index} gets a system reset."),
+        Err(error) => println!("threads reset {index}: {error}"),
+    }
+}
+
+fn list_threads() {
     println!("  index  PIR     chip  state     wake-ups  vCPUs");
     for area in secondaries::with_boot() {
         let state = alloc::format!("{:?}", area.state()).to_lowercase();

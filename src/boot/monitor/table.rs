@@ -68,7 +68,8 @@ pub(super) const COMMANDS: &[Command] = commands! {
     Machine "help" "[COMMAND]" "this list, or how to call a command" [choices::commands] help::help;
     Machine "machine" "" "what this machine is" [] plain!(machine::machine);
     Machine "memory" "" "memory and heap, free and taken" [] plain!(machine::memory);
-    Machine "threads" "" "hardware threads and what they do" [] plain!(machine::threads);
+    Machine "threads" "[reset THREAD]" "hardware threads and what they do; reset: of one that hangs"
+        [choices::reset] machine::threads;
     Machine "interrupts" "[unmask SOURCE]" "interrupt sources, and how often they fired"
         [choices::unmask] machine::interrupts;
     Machine "log" "[LEVEL]" "what goes to the console: error, warning, info or debug"
