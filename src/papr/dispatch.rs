@@ -128,8 +128,7 @@ pub fn quick<T: Tables>(gpr: &mut [u64; 32], tables: &T) -> bool {
             gpr[3] = code::FUNCTION as u64;
             true
         }
-        Some(Token::PutTce) => put_tce(gpr, tables),
-        Some(token @ (Token::GetTce | Token::StuffTce | Token::PutTceIndirect)) => {
+        Some(token @ (Token::GetTce | Token::PutTce | Token::StuffTce | Token::PutTceIndirect)) => {
             quick_entries(token, gpr, tables)
         }
         Some(_) => false,
@@ -151,6 +150,14 @@ fn put_tce(gpr: &mut [u64; 32], tables: &impl Tables) -> bool {
 /// Apart, so that other calls do not pay for what this needs of the stack.
 #[inline(never)]
 fn quick_entries(token: Token, gpr: &mut [u64; 32], tables: &impl Tables) -> bool {
+    match token {
+        Token::PutTce => put_tce(gpr, tables),
+        _ => other_entries(token, gpr, tables),
+    }
+}
+
+#[inline(never)]
+fn other_entries(token: Token, gpr: &mut [u64; 32], tables: &impl Tables) -> bool {
     // A long one is for the other path.
     let is_short = token != Token::StuffTce || gpr[7] <= MOST_ENTRIES;
     if is_short {

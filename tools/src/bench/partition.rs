@@ -35,7 +35,8 @@ pub fn one(workspace: &Workspace, row: Option<&str>) -> Result<PathBuf> {
     make(workspace, "partition", &[more])
 }
 
-/// A manifest with `count` of them, that start by themselves: all but one wait.
+/// A manifest with `count` of them, on one thread, that start by themselves: all but
+/// one wait.
 ///
 /// # Errors
 /// It does not build.
@@ -46,7 +47,7 @@ pub fn many(workspace: &Workspace, count: usize) -> Result<PathBuf> {
         _ => WAIT,
     });
     let all: Vec<String> = words
-        .map(|word| format!("bootargs = \"{word}\";{START}"))
+        .map(|word| format!("share; bootargs = \"{word}\";{START}"))
         .collect();
     make(workspace, &format!("partitions-{count}"), &all)
 }
