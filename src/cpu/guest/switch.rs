@@ -169,12 +169,8 @@ guest_exit:
     std     \n, {V_GPR}+\n*8(11)
     .endr
     mflr    3
-    ld      4, {R11}(13)
-    ld      5, {R12}(13)
-    std     3, {V_LR}(11)
-    std     4, {V_GPR}+11*8(11)
-    std     5, {V_GPR}+12*8(11)
     cmpldi  12, 0xc00
+    std     3, {V_LR}(11)
     bne     2f
 
     // A call: sc leaves NIP and MSR in SRR0/1.
@@ -188,8 +184,7 @@ guest_exit:
     ld      2, {TOC}(13)
     mfspr   13, {HSPRG1}
     mr      3, 11
-    bl      pinion_hcall
-    nop
+    bl      pinion_hcall            // of the same TOC: nothing to restore
     mfspr   12, {HSPRG0}
     cmpdi   3, 0
     ld      11, {GUEST}(12)
@@ -233,7 +228,11 @@ guest_exit:
     b       4f
 
     .macro  keep_rest
+    ld      4, {R11}(13)
+    ld      5, {R12}(13)
     std     0, {V_GPR}(11)
+    std     4, {V_GPR}+11*8(11)
+    std     5, {V_GPR}+12*8(11)
     mfspr   3, {HSPRG1}
     ld      4, {CTR}(13)
     mfxer   5
