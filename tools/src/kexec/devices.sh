@@ -49,6 +49,9 @@ for drive in /dev/nvme*n1; do
     *write*)
         echo "written by Linux in a partition" | /bin/busybox dd of="$drive" bs=512 seek=8 conv=fsync 2>/dev/null &&
             echo "linux: drive ${drive##*/} is written"
+        # One command each, and an interrupt.
+        /bin/busybox dd if="$drive" of=/dev/null bs=512 count=2000 iflag=direct 2>/dev/null &&
+            echo "linux: drive ${drive##*/} was read 2000 times"
         ;;
     esac
 done
