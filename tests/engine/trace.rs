@@ -60,6 +60,38 @@ fn each_operation_is_noted_once_and_in_order() {
     assert!(entries.iter().all(|entry| entry.ticks > 0));
 }
 
+/// Where nothing is unusual, one page goes a way of its own.
+#[test]
+fn operations_on_one_page_are_noted_as_any_others() {
+    let rig = Rig::new(PhbKind::Phb4, PageShift::K4, 1);
+    let ring = rig.machine().start_trace();
+    let party = rig.party(9);
+    rig.grant(&party, 0x1000, 64);
+    let window = rig.window(&party, 0, 1024, 1);
+    rig.plug(&party, &window, 3);
+    let mut expected = Vec::new();
+    for page in 0..3 {
+        let (bus, host) = (rig.bus(5 + page), rig.host(0x1000 + page));
+        let entry = Tce::new(host, Access::ReadWrite).unwrap();
+        rig.engine
+            .map(&window, bus, host, 1, Access::ReadWrite)
+            .unwrap();
+        assert_eq!(rig.engine.unmap(&window, bus, 1), Ok(1));
+        assert_eq!(rig.engine.unmap(&window, bus, 1), Ok(0));
+        rig.engine.remap_one(&window, bus, entry).unwrap();
+        let one = |kind, target| (kind, Verdict::Done, 1, bus.get(), target);
+        expected.extend([
+            one(Kind::Map, host.get()),
+            one(Kind::Unmap, 0),
+            one(Kind::Unmap, 0),
+            one(Kind::Remap, 0),
+        ]);
+    }
+    let entries = ring.entries().skip(2);
+    let told = entries.map(|it| (it.kind, it.verdict, it.pages, it.bus, it.target));
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+}
+
 #[test]
 fn a_failed_kill_is_noted_with_its_operation() {
     let rig = Rig::new(PhbKind::Phb4, PageShift::K4, 1);
