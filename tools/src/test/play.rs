@@ -176,7 +176,11 @@ impl Player<'_> {
                         "property": "realized",
                         "value": false,
                     });
+                    // Not while a processor is at registers of another device: QEMU may
+                    // take the access for one to nothing as its map changes.
+                    drop(control.execute("stop", None)?);
                     drop(control.execute("qom-set", Some(arguments))?);
+                    drop(control.execute("cont", None)?);
                 }
                 Step::Trace(on) => {
                     let arguments = json!({"name": REGISTER_WRITES, "enable": on});
