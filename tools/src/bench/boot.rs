@@ -1,16 +1,15 @@
 //! `cargo xtask bench boot`: Debian's kernel with one initrd, booted in a
 //! partition, on the bare machine, and on QEMU's own pseries machine.
 
-use std::path::Path;
 use std::process::{ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use super::console;
 use super::machine::program;
 use crate::board::Board;
 use crate::cli::BootOptions;
-use crate::emulator::machine::{Machine, Output};
 use crate::emulator::qemu::Setting;
 use crate::kexec::{self, Linux};
 use crate::workspace::Workspace;
@@ -121,35 +120,11 @@ fn settings(
 
 /// Boots once, up to the kernel's last line.
 fn boot(setting: &Setting, seconds: u64) -> Result<Boot> {
-    let mut machine = Machine::start(setting, Stdio::null())?;
     let start = Instant::now();
-    let end = start + Duration::from_secs(seconds);
     let mut found = Boot::default();
-    let (mut line, mut console) = (Vec::new(), Vec::new());
-    loop {
-        match machine.read(Duration::from_millis(100)) {
-            Output::Bytes(bytes) => {
-                console.extend_from_slice(&bytes);
-                for byte in bytes {
-                    if byte != b'\n' {
-                        line.push(byte);
-                        continue;
-                    }
-                    let text = String::from_utf8_lossy(&line).into_owned();
-                    line.clear();
-                    if take(&text, start.elapsed().as_secs_f64(), &mut found) {
-                        return Ok(found);
-                    }
-                }
-            }
-            Output::Quiet if Instant::now() <= end => {}
-            _ => break,
-        }
-    }
-    let log = Path::new("target/bench/boot.log");
-    std::fs::create_dir_all("target/bench")?;
-    std::fs::write(log, &console)?;
-    bail!("no power-off; its console is {}", log.display())
+    let take = |line: &str| Ok(take(line, start.elapsed().as_secs_f64(), &mut found));
+    console::read(setting, Stdio::null(), seconds, "boot.log", take)?;
+    Ok(found)
 }
 
 /// Takes what a line says; `true` if it is the last one.

@@ -2,16 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::console;
 use super::lines;
 use super::partition;
 use super::record::{Record, Row};
 use crate::board::Board;
 use crate::cli::BenchOptions;
-use crate::emulator::machine::{Machine, Output};
 use crate::emulator::qemu::Setting;
 use crate::setup;
 use crate::workspace::Workspace;
@@ -147,40 +146,6 @@ pub fn measure(
 
 /// Reads what the machine measures until it says that it is done.
 fn read(run: &Run, seconds: u64, record: &mut Record) -> Result<()> {
-    let setting = &run.setting;
-    let mut machine = Machine::start(setting, Stdio::inherit())?;
-    let end = Instant::now() + Duration::from_secs(seconds);
-    let (mut line, mut console) = (Vec::new(), Vec::new());
-    loop {
-        match machine.read(Duration::from_millis(100)) {
-            Output::Bytes(bytes) => {
-                console.extend_from_slice(&bytes);
-                for byte in bytes {
-                    if byte != b'\n' {
-                        line.push(byte);
-                        continue;
-                    }
-                    if lines::take(&String::from_utf8_lossy(&line), &run.suffix, record)? {
-                        return Ok(());
-                    }
-                    line.clear();
-                }
-            }
-            Output::Quiet if Instant::now() <= end => {}
-            stopped => {
-                let log = Path::new("target/bench/console.log");
-                std::fs::create_dir_all("target/bench")?;
-                std::fs::write(log, &console)?;
-                let why = match stopped {
-                    Output::Closed => "the machine ended before the benchmark was done".to_owned(),
-                    _ => format!("the benchmark is not done after {seconds} s"),
-                };
-                bail!(
-                    "{why}; its console is {}:\n{}",
-                    log.display(),
-                    setting.typed()
-                );
-            }
-        }
-    }
+    let take = |line: &str| lines::take(line, &run.suffix, record);
+    console::read(&run.setting, Stdio::inherit(), seconds, "console.log", take)
 }

@@ -3,6 +3,7 @@
 mod boot;
 mod budget;
 mod chart;
+mod console;
 mod growth;
 mod lines;
 mod machine;
