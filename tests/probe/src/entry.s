@@ -109,3 +109,4 @@ a_toc:          .quad .TOC. - _start
     .balign 16
     .space  65536
 stack_top:
+    .text

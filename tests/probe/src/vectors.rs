@@ -4,6 +4,7 @@ use core::arch::{asm, global_asm};
 
 global_asm!(
     r#"
+    .text
     .macro  vectors_on
     mfmsr   5
     lis     6, 0x0280               // VEC, VSX

@@ -14,6 +14,7 @@ pub const CTR: usize = 35;
 // the stack, 0x1060 what goes in, 0x11a0 what comes out (see entry.s).
 global_asm!(
     r#"
+    .text
     .macro  hold_begin
     mflr    0
     std     0, 16(1)
