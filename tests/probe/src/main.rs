@@ -28,6 +28,8 @@ mod signals;
 #[cfg(target_os = "none")]
 mod state;
 #[cfg(target_os = "none")]
+mod traps;
+#[cfg(target_os = "none")]
 mod tree;
 #[cfg(target_os = "none")]
 mod vectors;
