@@ -31,6 +31,13 @@ fn rig() -> (Rig, Party, Arc<Window<Machine>>) {
     rig.engine
         .map(&window, rig.bus(10), rig.host(0x100), 1, Access::ReadWrite)
         .unwrap();
+    // As most of the time: one page goes a way of its own then.
+    for _ in 0..3 {
+        rig.engine
+            .map(&window, rig.bus(11), rig.host(0x101), 1, Access::Read)
+            .unwrap();
+        rig.engine.unmap(&window, rig.bus(11), 1).unwrap();
+    }
     (rig, party, window)
 }
 
@@ -51,6 +58,9 @@ fn refused(
     ];
     if let Some(tce) = Tce::new(host, Access::Read) {
         results.push(rig.engine.remap_same(&window, bus, tce, pages));
+        if pages == 1 {
+            results.push(rig.engine.remap_one(&window, bus, tce));
+        }
     }
     if unmap_too {
         results.push(rig.engine.unmap(&window, bus, pages).map(|_| ()));
@@ -439,4 +449,32 @@ fn a_limit_that_would_hold_the_lock_too_long() {
         .create_window(&config, party.holdings.clone(), party.quota.clone());
     assert_eq!(result.err(), Some(DmaError::Limit(limit)));
     assert_eq!(party.quota.used(), used);
+}
+
+/// One page, or none, is more than such a window takes; however often it is tried.
+#[test]
+fn a_limit_of_no_page() {
+    let rig = Rig::new(PhbKind::Phb4, PageShift::K4, 1);
+    let party = rig.party(1);
+    rig.grant(&party, 0x1000, 4);
+    let config = WindowConfig {
+        base: rig.bus(0),
+        pages: 64,
+        shape: shape(PageShift::K4, 1),
+        sizes: all_sizes(),
+        limit: 0,
+    };
+    let window = rig
+        .engine
+        .create_window(&config, party.holdings.clone(), party.quota.clone())
+        .unwrap();
+    rig.plug(&party, &window, 0);
+    let refused = DmaError::from(RangeError::TooMany { pages: 1, limit: 0 });
+    for _ in 0..3 {
+        let (bus, host) = (rig.bus(5), rig.host(0x1000));
+        let mapped = rig.engine.map(&window, bus, host, 1, Access::Read);
+        assert_eq!(mapped, Err(refused));
+        assert_eq!(rig.engine.unmap(&window, bus, 1), Err(refused));
+    }
+    rig.check(&[&*window]);
 }

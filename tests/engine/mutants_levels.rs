@@ -340,6 +340,48 @@ fn what_is_missing_is_counted_exactly() {
     }
 }
 
+/// A step for each leaf, and one for each hole however large it is: wherever it is
+/// begun.
+#[test]
+fn a_tree_is_taken_apart_by_leaves_and_holes() {
+    const LEAF: u64 = 512;
+    const NODE: u64 = 512 * LEAF;
+    let shape = TableShape::new(PageShift::K4, 3, 12).unwrap();
+    let memory = Strict::default();
+    let tree = Tree::new(memory.table(1024), shape);
+    let mut spare = Tables::default();
+    let made = [0, LEAF, 3 * LEAF, 2 * NODE + 5 * LEAF];
+    for slot in made {
+        spare.leaves.push(&memory, memory.table(512));
+        spare.nodes.push(&memory, memory.table(1024));
+        tree.ensure(&memory, Slot::new(slot), &mut spare).unwrap();
+    }
+    let mut retired = Tables::default();
+    let mut step = |from: u64| {
+        let next = tree.dismantle(&memory, Slot::new(from), 1, &mut retired);
+        let gone = (retired.leaves.len(), retired.nodes.len());
+        (next.map(Slot::get), gone)
+    };
+    // Holes, begun somewhere in them.
+    assert_eq!(step(2 * LEAF + 188), (Some(3 * LEAF), (0, 0)));
+    assert_eq!(step(NODE + 7 * LEAF + 1), (Some(2 * NODE), (0, 0)));
+    assert_eq!(step(0), (Some(LEAF), (1, 0)));
+    assert_eq!(step(LEAF), (Some(2 * LEAF), (2, 0)));
+    assert_eq!(step(3 * LEAF), (Some(4 * LEAF), (3, 0)));
+    // The last entry of a node: it goes, too.
+    assert_eq!(step(NODE - LEAF), (Some(NODE), (3, 1)));
+    let mut at = 2 * NODE;
+    let mut steps = 0;
+    while let (Some(next), _) = step(at) {
+        at = next;
+        steps += 1;
+    }
+    // 512 entries of the node, and 509 of the root: the last one ends it.
+    assert_eq!(steps, 512 + 508);
+    assert_eq!((retired.leaves.len(), retired.nodes.len()), (4, 2));
+    assert_eq!(memory.all(tree.root()), vec![0; 1024]);
+}
+
 #[test]
 fn a_chain_knows_how_long_it_is() {
     let memory = Strict::default();
