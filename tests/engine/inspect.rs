@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pinion::addr::{BusAddr, HostAddr};
-use pinion::dma::{DetachMode, DmaError, Holds};
+use pinion::dma::{DetachMode, DmaError, Holds, Liobn};
 use pinion::seam::PhbError;
 use pinion::sim::{Failure, PhbKind, Step};
 use pinion::tce::{Access, PageShift};
@@ -44,6 +44,18 @@ fn a_removal_that_failed_hides_no_pin() {
     rig.engine.remove(&window, DetachMode::Reset).unwrap();
     assert_eq!(rig.engine.pins_of(&window, rig.host(0x1001), 12), all(0));
     rig.check(&[&*window]);
+}
+
+#[test]
+fn a_window_tells_its_number_once_it_has_one() {
+    let rig = Rig::new(PhbKind::Phb4, PageShift::K4, 1);
+    let party = rig.party(1);
+    let window = rig.window(&party, 0, 512, 1);
+    assert_eq!(window.liobn(), None);
+    for number in [0x8000_0001, 1] {
+        window.set_liobn(Liobn(number));
+        assert_eq!(window.liobn(), Some(Liobn(number)));
+    }
 }
 
 /// While a removal runs, entries and pins go at any moment: what is told of the

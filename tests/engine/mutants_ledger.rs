@@ -32,6 +32,17 @@ fn memory_may_end_at_2_64() {
             bytes: 0x2000
         })
     );
+    // A run through two regions, too.
+    let before = HostAddr::new(start.get() - 0x1000);
+    ledger.grant(&holdings, before, 0x1000, 12).unwrap();
+    drop(holdings.pin(before, 17, 12).unwrap());
+    assert_eq!(
+        holdings.pin(before, 18, 12).err(),
+        Some(PinError::Overflow {
+            host: before,
+            bytes: 18 << 12
+        })
+    );
 }
 
 /// A region may be smaller than an IO page, and end within one.
@@ -60,6 +71,68 @@ fn a_page_that_only_begins_in_a_region_is_not_owned() {
     );
     rig.engine.remap(&window, rig.bus(4), &list[..1]).unwrap();
     rig.check(&[&*window]);
+}
+
+/// No pin was ever of such a page: its region is as new, and what is wrong is told
+/// of the page, not of the region.
+#[test]
+fn a_list_of_a_page_that_only_begins_in_a_region_does_not_touch_the_region() {
+    let ledger: Ledger<Machine> = Ledger::new();
+    let holdings = ledger.add_owner(OwnerId(1)).unwrap();
+    let start = HostAddr::new(0x100_0000);
+    ledger.grant(&holdings, start, 0x8000, 12).unwrap();
+    let refused = || match holdings.pin_each(&[start.get() | 1], 16) {
+        Err(refused) => refused,
+        Ok(_) => panic!("32 KiB are no page of 64"),
+    };
+    let owner = OwnerId(1);
+    let not_owned = (0, PinError::NotOwned { host: start, owner });
+    assert_eq!(refused(), not_owned);
+    ledger.close(&holdings, start).unwrap();
+    assert_eq!(refused(), not_owned);
+    // Nothing can be on its way to memory that was never pinned.
+    assert_eq!(ledger.reclaim(&holdings, start).unwrap().start, start);
+}
+
+/// The last mark of a region may be for more than is left of it. What is behind its
+/// end is another region's all the same.
+#[test]
+fn a_region_that_ends_within_a_granule_has_no_page_behind_its_end() {
+    let rig = Rig::new(PhbKind::Phb4, PageShift::K4, 1);
+    let party = rig.party(1);
+    // 24 pages with a mark for each 16, then 8 of another region.
+    for (first, pages) in [(0x1000, 24), (0x1018, 8)] {
+        let (start, bytes) = (rig.host(first), pages << 12);
+        rig.ledger.grant(&party.holdings, start, bytes, 16).unwrap();
+        rig.machine().set_owner(start, bytes, Some(party.owner));
+    }
+    let window = rig.window(&party, 0, 64, 1);
+    rig.plug(&party, &window, 0);
+    // Not a run: each page is looked at.
+    let entries: Vec<Tce> = [0x1010, 0x1014, 0x1012, 0x1019, 0x101b, 0x101d]
+        .map(|page| Tce::new(rig.host(page), Access::ReadWrite).unwrap())
+        .to_vec();
+    let pins =
+        || [0x1000, 0x1018].map(|first| party.holdings.region_of(rig.host(first)).unwrap().pins);
+    let dirty = || [0x1000, 0x1018].map(|first| dirty(&rig, &party, first));
+    let marked = [vec![rig.host(0x1010)], vec![rig.host(0x1018)]];
+    for _ in 0..2 {
+        rig.engine.remap(&window, rig.bus(3), &entries).unwrap();
+        assert_eq!(pins(), [3, 3]);
+        assert_eq!(rig.engine.unmap(&window, rig.bus(3), 6), Ok(6));
+        assert_eq!(pins(), [0, 0]);
+        assert_eq!(dirty(), marked);
+        // Replaced pages are counted the same way.
+        rig.engine.remap(&window, rig.bus(3), &entries).unwrap();
+        let first = Tce::new(rig.host(0x1000), Access::Read).unwrap();
+        rig.engine
+            .remap_same(&window, rig.bus(3), first, 6)
+            .unwrap();
+        assert_eq!(pins(), [6, 0]);
+        assert_eq!(dirty(), marked);
+        rig.engine.clear(&window).unwrap();
+        rig.check(&[&*window]);
+    }
 }
 
 #[test]
