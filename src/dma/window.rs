@@ -398,9 +398,13 @@ impl<P: Platform> super::Engine<P> {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::panic::AssertUnwindSafe;
+
     use super::*;
     use crate::dma::Engine;
+    use crate::kill::kill_each;
     use crate::memory::ledger::Ledger;
+    use crate::seam::KillScope;
     use crate::sim::Flat;
     use crate::tce::PageShift;
 
@@ -416,6 +420,22 @@ mod tests {
         };
         let quota = Arc::new(Quota::new(1 << 16));
         engine.create_window(&config, holdings, quota).unwrap()
+    }
+
+    /// Of a kill that was for another window, nothing is released; where assertions
+    /// are on, it is said.
+    #[test]
+    fn a_kill_of_another_window_is_not_believed() {
+        let (mine, other) = (window(), window());
+        let machine = Flat::new(1 << 12);
+        let killed = |window: &Window<Flat>, of: &Window<Flat>| {
+            let killed = kill_each(&machine, &of.stake, &[], KillScope::Pe, |_| None);
+            window.believes(&killed.ok().unwrap())
+        };
+        assert!(killed(&mine, &mine));
+        let foreign = AssertUnwindSafe(|| killed(&mine, &other));
+        let told = std::panic::catch_unwind(foreign).ok();
+        assert_eq!(told, (!cfg!(debug_assertions)).then_some(false));
     }
 
     /// Who waits for the operations of one turn must not wait for those of the

@@ -257,6 +257,14 @@ mod tests {
         gate.unpin(1);
         gate.close();
         assert_eq!(gate.state(), GateState::NotQuiet);
+        // However often it was pinned.
+        for pinned in 1..5 {
+            let gate = Gate::new();
+            (0..pinned).for_each(|_| gate.pin(1).unwrap());
+            gate.close();
+            gate.unpin(pinned);
+            assert_eq!(gate.state(), GateState::NotQuiet, "{pinned}");
+        }
     }
 
     #[test]
