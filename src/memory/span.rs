@@ -114,6 +114,7 @@ mod tests {
                         let page = near.wrapping_add(step << shift).wrapping_sub(2 << shift);
                         let has = span.has(page | low);
                         assert_eq!(has, whole(page), "{page:#x} of {bytes:#x} at {start:#x}");
+                        assert_eq!(span.distance(page | low).is_some(), has);
                         found += u64::from(has);
                         for other in [low ^ 1, low ^ 2, low ^ 0x800] {
                             assert!(!span.has(page | other), "{page:#x}, {low} and {other}");
