@@ -379,6 +379,28 @@ fn wrong_pes() {
     rig.engine.attach(&foreign, pe(0)).unwrap();
 }
 
+/// A number that one PHB does not have is no PE of the next.
+#[test]
+fn a_pe_behind_the_last_of_its_phb() {
+    let phbs = vec![
+        PhbModel::new(PhbKind::Phb4, 4),
+        PhbModel::new(PhbKind::Phb4, 4),
+    ];
+    let engine = Engine::new(Machine::new(phbs, 1 << 20, 1), &[4, 4]);
+    let rig = Rig {
+        engine,
+        ledger: Arc::new(Ledger::new()),
+        page: PageShift::K4,
+    };
+    let window = rig.window(&rig.party(1), 0, 64, 1);
+    for phb in [0, 1] {
+        let [last, behind] = [3, 4].map(|pe| PeId { phb, pe });
+        let attached = rig.engine.attach(&window, behind);
+        assert_eq!(attached, Err(DmaError::UnknownPe(behind)));
+        rig.engine.attach(&window, last).unwrap();
+    }
+}
+
 /// A window may be made for PHBs that differ; each PE is checked against its own.
 #[test]
 fn a_pe_whose_phb_cannot_walk_the_table() {
