@@ -1,5 +1,6 @@
 //! A remap meets an entry whose unmap is not over: it waits for the kill.
 
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -17,18 +18,19 @@ use super::support::{Rig, pe};
 /// busy, once in a while.
 #[test]
 fn two_threads_that_replace_and_unmap_wait_for_each_other() {
-    const CALLS: usize = 3000;
+    const CALLS: usize = 10_000;
     let rig = Rig::new(PhbKind::Phb4, PageShift::K4, 7);
     let party = rig.party(1);
     rig.grant(&party, 0x1000, 64);
     let window = rig.window(&party, 0, 512, 1);
     rig.plug(&party, &window, 0);
-    let busy = AtomicUsize::new(0);
+    let (busy, start) = (AtomicUsize::new(0), Barrier::new(2));
     std::thread::scope(|scope| {
         for thread in 0..2 {
-            let (rig, window, busy) = (&rig, &window, &busy);
+            let (rig, window, busy, start) = (&rig, &window, &busy, &start);
             scope.spawn(move || {
                 let mut rng = Rng::new(thread);
+                start.wait();
                 for _ in 0..CALLS {
                     let bus = rig.bus(rng.below(4));
                     let host = rig.host(0x1000 + rng.below(64));
