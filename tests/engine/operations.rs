@@ -110,6 +110,18 @@ pub fn op() -> impl Strategy<Value = Op> {
         access(),
     );
     let entry = (region.clone(), frame.clone(), 0u8..4);
+    // Of the two regions that an owner has at first, alternating or in runs, all with
+    // the same rights or not: all of it is likely to be mapped.
+    let mixed = (0..REGIONS / 2, 0u64..2, any::<bool>()).prop_flat_map(|(pair, most, same)| {
+        let rights = if same { 3u8..4 } else { 0..4 };
+        let run = (0u64..2, 0..REGION - 8, rights, 1..8 * most + 2);
+        prop::collection::vec(run, 1..12).prop_map(move |runs| {
+            let pages = |(region, frame, rights, pages)| {
+                (0..pages).map(move |page| (2 * pair + region, frame + page % 8, rights))
+            };
+            runs.into_iter().flat_map(pages).collect::<Vec<_>>()
+        })
+    });
     prop_oneof![
         12 => run.clone().prop_map(|(window, page, region, frame, pages, access)|
             Op::Map { window, page, region, frame, pages, access }),
@@ -121,6 +133,8 @@ pub fn op() -> impl Strategy<Value = Op> {
             |(window, page, region, frame, pages, unmap)|
             Op::RemapSame { window, page, region, frame, pages, unmap }),
         4 => (window.clone(), page.clone(), prop::collection::vec(entry, 0..24)).prop_map(|(window, page, list)|
+            Op::RemapList { window, page, list }),
+        3 => (window.clone(), page.clone(), mixed).prop_map(|(window, page, list)|
             Op::RemapList { window, page, list }),
         2 => (window.clone(), page.clone(), any::<u64>()).prop_map(|(window, page, offset)|
             Op::Translate { window, page, offset }),
