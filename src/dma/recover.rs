@@ -58,7 +58,7 @@ impl<P: Platform> super::Engine<P> {
         let mut state = window.state.lock();
         let stamps = state.stamps.burnt();
         state = window.sweep(memory, window.range.all(), state, |state, segment| {
-            exhume(memory, window, state, segment, killed, |bits| {
+            exhume(memory, window, state, segment, killed, move |bits| {
                 entry::owned_by(bits, stamps)
             });
         });

@@ -11,7 +11,7 @@ use super::unmap::release_scattered;
 use super::wanted::{From, Listed, NewPins, Run, Same, Wanted};
 use super::window::{CHUNK, Window};
 use crate::addr::{BusAddr, HostAddr};
-use crate::memory::ledger::{Pages, PinError, RegionCounts, Scan};
+use crate::memory::ledger::{Pages, PinError, Place, RegionCounts, Scan};
 use crate::seam::{Platform, TableMemory};
 use crate::tce::entry::{self, RIGHTS};
 use crate::tce::segments::Segment;
@@ -263,20 +263,23 @@ impl<P: Platform> super::Engine<P> {
                     if old & RIGHTS != 0 {
                         if new != 0 {
                             let wrote = entry::wrote(old);
-                            let again = tally.take(entry::address(old), wrote);
+                            let place = tally.take(entry::address(old), wrote);
                             memory.store(at.table, index, new);
                             changes.mapped = true;
-                            if again && wanted.map_all() {
-                                let rest = Replacing {
-                                    memory,
-                                    at,
-                                    wanted,
-                                    done,
-                                    offset,
-                                    end,
-                                };
-                                offset = offset.wrapping_add(tally.take_like(old, wrote, rest));
-                            }
+                            let rest = Replacing {
+                                memory,
+                                at,
+                                wanted,
+                                done,
+                                offset,
+                                end,
+                            };
+                            let more = match place {
+                                Place::First => 0,
+                                Place::Same => tally.take_like(old, wrote, rest),
+                                Place::Other => tally.take_each(rest),
+                            };
+                            offset = offset.wrapping_add(more);
                         } else {
                             memory.store(at.table, index, stamp.bury(old));
                             changes.buried = true;
@@ -301,7 +304,7 @@ impl<P: Platform> super::Engine<P> {
     }
 }
 
-/// Replaces live entries by wanted ones, all of which are mappings.
+/// Replaces live entries by wanted ones, as long as both are mappings.
 struct Replacing<'m, M, W> {
     memory: &'m M,
     at: Leaf,
@@ -314,9 +317,12 @@ struct Replacing<'m, M, W> {
 
 impl<M: TableMemory, W: Wanted> Scan for Replacing<'_, M, W> {
     #[inline]
-    fn scan(self, is_like: impl FnMut(u64) -> bool) -> u64 {
+    fn like(&mut self, mut is_like: impl FnMut(u64) -> bool) -> u64 {
+        if !self.wanted.map_all() {
+            return self.each(|bits, _| is_like(bits));
+        }
         let first = self.done.wrapping_add(self.offset);
-        leaf::replace_while(
+        let count = leaf::replace_while(
             self.memory,
             self.at.table,
             self.at.index.wrapping_add(self.offset as usize),
@@ -326,7 +332,28 @@ impl<M: TableMemory, W: Wanted> Scan for Replacing<'_, M, W> {
                 wanted: self.wanted,
             },
             is_like,
-        ) as u64
+        ) as u64;
+        self.offset = self.offset.wrapping_add(count);
+        count
+    }
+
+    #[inline]
+    fn each(&mut self, mut take: impl FnMut(u64, bool) -> bool) -> u64 {
+        let Self { memory, at, .. } = self;
+        let mut offset = self.offset;
+        while offset < self.end {
+            let index = at.index.wrapping_add(offset as usize);
+            let old = memory.load(at.table, index);
+            let new = self.wanted.bits(self.done.wrapping_add(offset));
+            if old & RIGHTS == 0 || new == 0 || !take(old, entry::wrote(old)) {
+                break;
+            }
+            memory.store(at.table, index, new);
+            offset = offset.wrapping_add(1);
+        }
+        let count = offset.wrapping_sub(self.offset);
+        self.offset = offset;
+        count
     }
 }
 

@@ -6,7 +6,7 @@ use super::state::State;
 use super::window::Window;
 use crate::addr::{BusAddr, HostAddr};
 use crate::kill::Killed;
-use crate::memory::ledger::{Pages, Scan};
+use crate::memory::ledger::{Pages, Place, RegionCounts, Scan};
 use crate::seam::{Platform, TableMemory};
 use crate::tce::entry::{self, RIGHTS};
 use crate::tce::segments::Segment;
@@ -158,7 +158,7 @@ pub(super) fn release_scattered<P: Platform>(
 ) {
     let (window, range) = (operation.window, operation.range);
     let mut state = window.sweep(memory, range, window.state.lock(), |state, segment| {
-        exhume(memory, window, state, segment, killed, |bits| {
+        exhume(memory, window, state, segment, killed, move |bits| {
             stamp.owns(bits)
         });
     });
@@ -173,11 +173,12 @@ pub(super) fn exhume<P: Platform>(
     state: &mut State,
     segment: &Segment,
     killed: &Killed,
-    owned: impl Fn(u64) -> bool,
+    owned: impl Fn(u64) -> bool + Copy,
 ) {
     let Some(at) = segment.leaf else { return };
     let held = window.holdings.hold();
-    let Some(mut releaser) = held.releaser(window.page_shift(), killed) else {
+    let mut counts = RegionCounts::new();
+    let Some(mut releaser) = held.releaser(window.page_shift(), &mut counts, killed) else {
         return;
     };
     let freed = empty_owned(memory, &at, segment.pages, owned, &mut releaser);
@@ -195,7 +196,7 @@ pub(super) fn empty_owned<M: TableMemory>(
     memory: &M,
     at: &Leaf,
     count: u64,
-    owned: impl Fn(u64) -> bool,
+    owned: impl Fn(u64) -> bool + Copy,
     pages: &mut impl Pages,
 ) -> u64 {
     let (table, mut index) = (at.table, at.index);
@@ -208,21 +209,23 @@ pub(super) fn empty_owned<M: TableMemory>(
         let (mut passed, mut gone) = (1usize, 0u64);
         if owned(bits) {
             let wrote = entry::wrote(bits);
-            let again = pages.take(entry::address(bits), wrote);
+            let place = pages.take(entry::address(bits), wrote);
             memory.store(table, index, 0);
-            gone = 1;
-            if again {
-                let next = index.wrapping_add(1);
-                let rest = Emptying {
-                    memory,
-                    table,
-                    index: next,
-                    count: end.wrapping_sub(next),
-                };
-                let like = pages.take_like(bits, wrote, rest);
-                passed = passed.wrapping_add(like as usize);
-                gone = gone.wrapping_add(like);
-            }
+            let next = index.wrapping_add(1);
+            let rest = Emptying {
+                memory,
+                table,
+                index: next,
+                count: end.wrapping_sub(next),
+                owned,
+            };
+            let more = match place {
+                Place::First => 0,
+                Place::Same => pages.take_like(bits, wrote, rest),
+                Place::Other => pages.take_each(rest),
+            };
+            passed = passed.wrapping_add(more as usize);
+            gone = more.wrapping_add(1);
         } else if bits == 0 {
             let rest = end.wrapping_sub(index);
             let used = leaf::first_used(memory, table, index, rest);
@@ -234,17 +237,44 @@ pub(super) fn empty_owned<M: TableMemory>(
     freed
 }
 
-/// Empties entries, which have the low bits of one that is owned, so are owned too.
-struct Emptying<'m, M> {
+/// Empties entries: those with the low bits of one that is owned, which are owned
+/// too, or all that are owned.
+struct Emptying<'m, M, O> {
     memory: &'m M,
     table: HostAddr,
     index: usize,
     count: usize,
+    owned: O,
 }
 
-impl<M: TableMemory> Scan for Emptying<'_, M> {
+impl<M: TableMemory, O: Fn(u64) -> bool> Emptying<'_, M, O> {
     #[inline]
-    fn scan(self, is_like: impl FnMut(u64) -> bool) -> u64 {
-        leaf::empty_while(self.memory, self.table, self.index, self.count, is_like) as u64
+    fn passed(&mut self, count: usize) -> u64 {
+        self.index = self.index.wrapping_add(count);
+        self.count = self.count.wrapping_sub(count);
+        count as u64
+    }
+}
+
+impl<M: TableMemory, O: Fn(u64) -> bool> Scan for Emptying<'_, M, O> {
+    #[inline]
+    fn like(&mut self, is_like: impl FnMut(u64) -> bool) -> u64 {
+        let count = leaf::empty_while(self.memory, self.table, self.index, self.count, is_like);
+        self.passed(count)
+    }
+
+    #[inline]
+    fn each(&mut self, mut take: impl FnMut(u64, bool) -> bool) -> u64 {
+        let mut index = self.index;
+        let end = index.wrapping_add(self.count);
+        while index < end {
+            let bits = self.memory.load(self.table, index);
+            if !(self.owned)(bits) || !take(bits, entry::wrote(bits)) {
+                break;
+            }
+            self.memory.store(self.table, index, 0);
+            index = index.wrapping_add(1);
+        }
+        self.passed(index.wrapping_sub(self.index))
     }
 }

@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 
 use super::dirty::{TAKEN, Taken};
 use super::gate::GateState;
-use super::region::{Region, RegionInfo, RegionNumber};
+use super::region::{Region, RegionInfo};
 use super::regions::Regions;
 use super::{LedgerError, OwnerId, REGIONS_PER_OWNER};
 use crate::addr::HostAddr;
@@ -108,17 +108,6 @@ impl<I: Interrupts> Holdings<I> {
     pub(super) fn end_replacing(&self, operations: u64) {
         // Release: who sees this sees what devices wrote.
         self.replacing.fetch_sub(operations, Ordering::Release);
-    }
-
-    /// Removes so many pins of each region.
-    pub(super) fn unpin_regions(&self, pins: impl Iterator<Item = (RegionNumber, u64)>) {
-        let regions = self.regions.read();
-        for (number, pins) in pins {
-            match regions.numbered(number) {
-                Some(region) => region.gate().unpin(pins),
-                None => debug_assert!(false, "pinned region {number:?} is gone"),
-            }
-        }
     }
 
     /// Whether a device may have written the page at `host`. Pages that a live

@@ -24,6 +24,8 @@ mod quiet;
 mod region;
 mod regions;
 mod release;
+mod run;
+mod scattered;
 
 use alloc::sync::Arc;
 
@@ -31,10 +33,12 @@ pub use counts::RegionCounts;
 pub use gate::{Gate, GateError, GateState};
 pub use holdings::Holdings;
 pub use known::{KnownRegion, PagePin};
-pub use pins::{PinError, Pins, RepeatedPins, ScatteredPins};
+pub use pins::{PinError, Pins, RepeatedPins};
 pub use quiet::Quieting;
 pub use region::{Region, RegionInfo, RegionNumber};
-pub use release::{Held, Pages, Releaser, Scan, Tally};
+pub use release::{Held, Releaser, Tally};
+pub use run::{Pages, Place, Scan};
+pub use scattered::ScatteredPins;
 
 pub use crate::seam::OwnerId;
 

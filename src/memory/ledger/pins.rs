@@ -7,7 +7,6 @@ use super::holdings::Holdings;
 use super::region::Region;
 use super::regions::Regions;
 use crate::addr::HostAddr;
-use crate::memory::span::{self, Span};
 use crate::seam::Interrupts;
 
 /// Why pages were not pinned.
@@ -58,13 +57,13 @@ impl PinError {
 }
 
 /// Where pinning stopped.
-enum Stop {
+pub(super) enum Stop {
     NotOwned(HostAddr),
     Gate(HostAddr, GateError),
 }
 
 impl Stop {
-    fn at(self, owner: OwnerId) -> PinError {
+    pub(super) fn at(self, owner: OwnerId) -> PinError {
         match self {
             Self::NotOwned(host) => PinError::NotOwned { host, owner },
             Self::Gate(host, GateError::Closed) => PinError::Closing { host },
@@ -128,33 +127,6 @@ impl<I: Interrupts> Holdings<I> {
         match result {
             Ok(()) => Ok(pins),
             Err(stop) => Err(stop.at(self.owner())),
-        }
-    }
-
-    /// Pins the page of each of `entries` that has one, each of `1 << page_shift` bytes,
-    /// in any order: a range check for each, and one addition for each change of
-    /// region. An entry that is 0 has none. On failure, nothing is pinned; the error
-    /// comes with the number of the entry. A page that is not aligned is nobody's.
-    ///
-    /// What was pinned is noted nowhere: to undo it, the list is walked again.
-    #[inline]
-    pub fn pin_each<'a, T: Copy + Into<u64>>(
-        &'a self,
-        entries: &'a [T],
-        page_shift: u32,
-    ) -> Result<ScatteredPins<'a, I, T>, (usize, PinError)> {
-        let result = pin_scattered(&self.regions.read(), entries, page_shift);
-        match result {
-            Ok(pages) => Ok(ScatteredPins {
-                holdings: self,
-                pages,
-                pinned: entries,
-            }),
-            Err((number, stop)) => {
-                // The pages before this one lose their pins.
-                self.unpin_list(entries.get(..number).unwrap_or(&[]));
-                Err((number, stop.at(self.owner())))
-            }
         }
     }
 
@@ -236,136 +208,6 @@ impl<I: Interrupts> Drop for Pins<'_, I> {
         if self.pages != 0 {
             self.holdings
                 .unpin_pieces(self.host, self.pages, self.page_shift);
-        }
-    }
-}
-
-/// Pins the pages of entries in any order, region by region. Returns how many there
-/// were; on failure, the number of the entry at fault: the pages before are pinned.
-#[inline]
-fn pin_scattered<T: Copy + Into<u64>>(
-    regions: &Regions,
-    entries: &[T],
-    page_shift: u32,
-) -> Result<usize, (usize, Stop)> {
-    let mut run = PinRun::default();
-    let mut pages = entries.len();
-    // In the region of the one before, and with the same rights.
-    let mut span = Span::NONE;
-    let mut number = 0;
-    while let Some(&entry) = entries.get(number) {
-        let bits = entry.into();
-        if span.has(bits) {
-            let rest = entries.get(number..).unwrap_or(&[]);
-            number = number.wrapping_add(how_many(rest, span));
-            continue;
-        }
-        if bits == 0 {
-            run.others = run.others.wrapping_add(1);
-            pages = pages.wrapping_sub(1);
-            number = number.wrapping_add(1);
-            continue;
-        }
-        let host = HostAddr::new(span::page(bits));
-        let region = match run.region.filter(|region| region.offset(host).is_some()) {
-            Some(region) => region,
-            None => {
-                run.pin(number)?;
-                let found = regions.find(host);
-                let region = found.ok_or((number, Stop::NotOwned(host)))?;
-                run = PinRun {
-                    region: Some(region),
-                    first: number,
-                    from: host,
-                    others: 0,
-                };
-                region
-            }
-        };
-        span = region.span(page_shift, bits);
-        if !span.has(bits) {
-            // What came before it in the region is not pinned yet.
-            run.pin(number)?;
-            return Err((number, Stop::NotOwned(host)));
-        }
-        number = number.wrapping_add(1);
-    }
-    run.pin(entries.len())?;
-    Ok(pages)
-}
-
-/// How many of `entries` are of `span` before the first that is not.
-#[inline]
-fn how_many<T: Copy + Into<u64>>(entries: &[T], span: Span) -> usize {
-    let is_other = |&entry: &T| !span.has(entry.into());
-    let (groups, _) = entries.as_chunks::<8>();
-    let mut number = 0usize;
-    for group in groups {
-        for (lane, entry) in group.iter().enumerate() {
-            if is_other(entry) {
-                return number.wrapping_add(lane);
-            }
-        }
-        number = number.wrapping_add(group.len());
-    }
-    let rest = entries.get(number..).unwrap_or(&[]);
-    number.wrapping_add(rest.iter().position(is_other).unwrap_or(rest.len()))
-}
-
-/// Consecutive entries of one region, which are not pinned yet.
-#[derive(Default)]
-struct PinRun<'r> {
-    region: Option<&'r Region>,
-    // Number of the first.
-    first: usize,
-    from: HostAddr,
-    // Those without a page.
-    others: usize,
-}
-
-impl PinRun<'_> {
-    /// Pins their pages: those before entry `end`.
-    #[inline]
-    fn pin(&self, end: usize) -> Result<(), (usize, Stop)> {
-        let pins = end.wrapping_sub(self.first).wrapping_sub(self.others) as u64;
-        match self.region {
-            Some(region) if pins != 0 => {
-                let result = region.gate().pin(pins);
-                result.map_err(|error| (self.first, Stop::Gate(self.from, error)))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Pins of the pages of entries in any order that are in no table yet: they go when
-/// this is dropped, on any path.
-#[must_use = "dropping this removes the pins"]
-pub struct ScatteredPins<'a, I: Interrupts, T: Copy + Into<u64>> {
-    holdings: &'a Holdings<I>,
-    pages: usize,
-    pinned: &'a [T],
-}
-
-impl<I: Interrupts, T: Copy + Into<u64>> ScatteredPins<'_, I, T> {
-    /// How many pages are pinned.
-    #[inline]
-    pub fn pages(&self) -> usize {
-        self.pages
-    }
-
-    /// Leaves the pins to the table entries that were stored.
-    #[inline]
-    pub fn keep(mut self) {
-        self.pinned = &[];
-    }
-}
-
-impl<I: Interrupts, T: Copy + Into<u64>> Drop for ScatteredPins<'_, I, T> {
-    #[inline]
-    fn drop(&mut self) {
-        if !self.pinned.is_empty() {
-            self.holdings.unpin_list(self.pinned);
         }
     }
 }

@@ -18,6 +18,18 @@ impl RegionNumber {
         u8::try_from(number).ok().map(Self)
     }
 
+    /// That of a region which has it.
+    #[inline]
+    pub(super) fn named(number: u8) -> Self {
+        Self(number)
+    }
+
+    /// As it is kept for all of an owner's regions.
+    #[inline]
+    pub(super) fn get(self) -> u8 {
+        self.0
+    }
+
     /// As an index of a list with room for all of an owner's regions.
     #[inline]
     pub fn index(self) -> usize {

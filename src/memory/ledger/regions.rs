@@ -2,24 +2,52 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec;
 use alloc::vec::Vec;
 
-use super::index::Index;
+use super::index::{Guesses, Index};
 use super::region::{Region, RegionNumber};
 use super::{LedgerError, OwnerId, REGIONS_PER_OWNER};
 use crate::addr::HostAddr;
 
-/// No region has this number.
-const NOBODY: u16 = u16::MAX;
+/// A region with a number, and where it is: a look-up needs no more to know whether it
+/// is the one.
+struct Spot {
+    start: u64,
+    // 0 if there is none.
+    bytes: u64,
+    region: Option<Arc<Region>>,
+}
+
+impl Spot {
+    const NONE: Self = Self {
+        start: 0,
+        bytes: 0,
+        region: None,
+    };
+
+    fn of(region: &Arc<Region>) -> Self {
+        Self {
+            start: region.start().get(),
+            bytes: region.bytes(),
+            region: Some(Arc::clone(region)),
+        }
+    }
+
+    /// Bytes from the region's start to `host`, if it is inside.
+    #[inline]
+    fn offset(&self, host: HostAddr) -> Option<u64> {
+        let offset = host.get().wrapping_sub(self.start);
+        (offset < self.bytes).then_some(offset)
+    }
+}
 
 /// The regions, sorted by address. Changes take as long as the list is; nothing
 /// allocates after it is made.
 pub(super) struct Regions {
     sorted: Vec<Arc<Region>>,
+    // By number.
+    spots: Box<[Spot; REGIONS_PER_OWNER]>,
     index: Index,
-    // Where in `sorted` the region with a number is.
-    places: Box<[u16]>,
 }
 
 impl Regions {
@@ -27,8 +55,8 @@ impl Regions {
     pub(super) fn new() -> Self {
         Self {
             sorted: Vec::with_capacity(REGIONS_PER_OWNER),
+            spots: Box::new([const { Spot::NONE }; REGIONS_PER_OWNER]),
             index: Index::new(),
-            places: vec![NOBODY; REGIONS_PER_OWNER].into_boxed_slice(),
         }
     }
 
@@ -48,22 +76,41 @@ impl Regions {
     }
 
     /// Index of the region that `host` is in.
-    #[inline]
-    pub(super) fn index_of(&self, host: HostAddr) -> Option<usize> {
-        let index = if self.sorted.len() == 1 {
-            0
-        } else {
-            let start = |index: usize| self.sorted.get(index).map(|region| region.start().get());
-            self.index.find(host.get(), start)?
-        };
-        self.sorted.get(index)?.offset(host)?;
+    fn index_of(&self, host: HostAddr) -> Option<usize> {
+        let above = self.sorted.partition_point(|region| region.start() <= host);
+        let index = above.checked_sub(1)?;
+        self.get(index)?.offset(host)?;
         Some(index)
     }
 
     /// The region that `host` is in.
     #[inline]
     pub(super) fn find(&self, host: HostAddr) -> Option<&Region> {
-        self.get(self.index_of(host)?)
+        if let [region] = &*self.sorted {
+            return region.offset(host).is_some().then_some(region);
+        }
+        let finder = self.finder();
+        finder.region(finder.find(host)?.number)
+    }
+
+    /// To find many of them.
+    #[inline]
+    pub(super) fn finder(&self) -> Finder<'_> {
+        Finder {
+            guesses: self.index.guesses(),
+            spots: &self.spots,
+            regions: self,
+        }
+    }
+
+    #[cold]
+    fn search(&self, host: HostAddr) -> Option<Found> {
+        let region = self.get(self.index_of(host)?)?;
+        Some(Found {
+            number: region.number(),
+            offset: region.offset(host)?,
+            bytes: region.bytes(),
+        })
     }
 
     /// The region that starts at `start`.
@@ -76,7 +123,7 @@ impl Regions {
     /// The region with this number.
     #[inline]
     pub(super) fn numbered(&self, number: RegionNumber) -> Option<&Region> {
-        self.get(usize::from(*self.places.get(number.index())?))
+        self.finder().region(number)
     }
 
     /// Adds a region of `owner` that nobody knows yet and which overlaps none, and
@@ -91,7 +138,7 @@ impl Regions {
         if self.sorted.len() >= REGIONS_PER_OWNER {
             return Err(full);
         }
-        let free = self.places.iter().position(|&place| place == NOBODY);
+        let free = self.spots.iter().position(|spot| spot.region.is_none());
         let number = free.and_then(RegionNumber::new);
         let (Some(number), Some(unknown)) = (number, Arc::get_mut(&mut region)) else {
             return Err(full);
@@ -119,14 +166,55 @@ impl Regions {
     }
 
     fn rebuild(&mut self) {
-        let starts = self.sorted.iter().map(|region| region.start().get());
+        let name = |region: &Arc<Region>| (region.start().get(), region.number().get());
         let last = self.sorted.last().map_or(0, |region| region.last().get());
-        self.index.rebuild(starts, last);
-        self.places.fill(NOBODY);
-        for (index, region) in (0..).zip(&self.sorted) {
-            if let Some(place) = self.places.get_mut(region.number().index()) {
-                *place = index;
+        self.index.rebuild(self.sorted.iter().map(name), last);
+        self.spots.fill_with(|| Spot::NONE);
+        for region in &self.sorted {
+            if let Some(spot) = self.spots.get_mut(region.number().index()) {
+                *spot = Spot::of(region);
             }
+        }
+    }
+}
+
+/// Where an address was found.
+pub(super) struct Found {
+    /// The region that it is in.
+    pub(super) number: RegionNumber,
+    /// Bytes from the region's start.
+    pub(super) offset: u64,
+    /// The region's bytes.
+    pub(super) bytes: u64,
+}
+
+/// Finds regions by address. A copy: loops have it in registers.
+#[derive(Clone, Copy)]
+pub(super) struct Finder<'r> {
+    guesses: Guesses<'r>,
+    spots: &'r [Spot; REGIONS_PER_OWNER],
+    regions: &'r Regions,
+}
+
+impl<'r> Finder<'r> {
+    /// The region with this number.
+    #[inline]
+    pub(super) fn region(&self, number: RegionNumber) -> Option<&'r Region> {
+        self.spots.get(number.index())?.region.as_deref()
+    }
+
+    /// The region that `host` is in.
+    #[inline]
+    pub(super) fn find(&self, host: HostAddr) -> Option<Found> {
+        let number = RegionNumber::named(self.guesses.guess(host.get())?);
+        let spot = self.spots.get(number.index())?;
+        match spot.offset(host) {
+            Some(offset) => Some(Found {
+                number,
+                offset,
+                bytes: spot.bytes,
+            }),
+            None => self.regions.search(host),
         }
     }
 }
@@ -169,5 +257,38 @@ mod tests {
         assert_eq!(add(&mut regions, 1), second);
         assert_eq!(of(&regions, third), Some(start(9)));
         assert_eq!(regions.len(), 3);
+    }
+
+    /// Regions that touch or have holes between them, all but one in one bucket of the
+    /// index: each byte's region is found, and no other.
+    #[test]
+    fn a_region_is_found_wherever_others_start() {
+        let mut regions = Regions::new();
+        let wanted = [
+            (0x5000u64, 0x3000u64),
+            (0x1000, 0x2000),
+            (0x8000, 0x1000),
+            (1 << 50, 0x4000),
+        ];
+        for (start, bytes) in wanted {
+            let region = Region::new(HostAddr::new(start), bytes, 12).unwrap();
+            regions.insert(Arc::new(region), OwnerId(1)).unwrap();
+        }
+        let ends = wanted
+            .iter()
+            .flat_map(|&(start, bytes)| [start, start + bytes]);
+        for end in ends.chain([1, u64::MAX]) {
+            for address in [end - 1, end] {
+                let holds = |&(start, bytes): &(u64, u64)| address.wrapping_sub(start) < bytes;
+                let expected = wanted.into_iter().find(holds);
+                let host = HostAddr::new(address);
+                let place = |region: &Region| (region.start().get(), region.bytes());
+                assert_eq!(regions.find(host).map(place), expected, "{address:#x}");
+                assert_eq!(regions.shared(host).as_deref().map(place), expected);
+                let found = regions.finder().find(host);
+                let found = found.map(|it| (address - it.offset, it.bytes));
+                assert_eq!(found, expected, "{address:#x}");
+            }
+        }
     }
 }

@@ -1,13 +1,12 @@
-//! Pages one by one, in any order: as long as they stay in one region, each
-//! costs a range check and a count, and the region's counter is touched once.
+//! Releases pages that are given one by one, in any order: each region's gate is
+//! touched once.
 
 use super::counts::RegionCounts;
 use super::holdings::Holdings;
-use super::region::Region;
 use super::regions::Regions;
+use super::run::{Pages, Place, Run, Scan};
 use crate::addr::HostAddr;
 use crate::kill::Killed;
-use crate::memory::span::{self, Span};
 use crate::seam::Interrupts;
 use crate::seam::sync::{AtomicU64, Ordering, ReadGuard, fence};
 
@@ -26,30 +25,21 @@ impl<I: Interrupts> Holdings<I> {
             regions: self.regions.read(),
         }
     }
-
-    /// Removes a pin of the page of each entry that has one, in any order: of entries
-    /// that are in no table.
-    #[cold]
-    pub(super) fn unpin_list<T: Copy + Into<u64>>(&self, entries: &[T]) {
-        let regions = self.regions.read();
-        let mut run = Run::new(&regions);
-        let entries = entries.iter().map(|&entry| entry.into());
-        for bits in entries.filter(|&bits| bits != 0) {
-            run.step(HostAddr::new(span::page(bits)), false, 0, unpin);
-        }
-        run.finish(unpin);
-    }
 }
 
 impl<I: Interrupts> Held<'_, I> {
     /// Starts to release pages that entries stood for. `None` if the kill was for
-    /// another owner.
+    /// another owner. `counts` is empty, and so again in the end.
     #[inline]
-    pub fn releaser(&self, page_shift: u32, killed: &Killed) -> Option<Releaser<'_>> {
+    pub fn releaser<'t>(
+        &'t self,
+        page_shift: u32,
+        counts: &'t mut RegionCounts,
+        killed: &Killed,
+    ) -> Option<Releaser<'t>> {
         let mine = self.holdings.believes(killed);
         mine.then(|| Releaser {
-            run: Run::new(&self.regions),
-            page_shift,
+            run: Run::new(&self.regions, page_shift, counts),
         })
     }
 
@@ -57,148 +47,38 @@ impl<I: Interrupts> Held<'_, I> {
     #[inline]
     pub fn tally<'t>(&'t self, page_shift: u32, counts: &'t mut RegionCounts) -> Tally<'t> {
         Tally {
-            run: Run::new(&self.regions),
-            page_shift,
+            run: Run::new(&self.regions, page_shift, counts),
             replacing: &self.holdings.replacing,
-            counts,
         }
     }
 }
 
-/// A loop over entries that goes on for as long as their pages are like the one
-/// before.
-pub trait Scan {
-    /// Goes on while `is_like` says so, which it asks once of each entry; returns of
-    /// how many it said so.
-    fn scan(self, is_like: impl FnMut(u64) -> bool) -> u64;
-}
-
-/// What pages are given to, one by one: each costs a look at its region, or less
-/// if it is like the one before.
-pub trait Pages {
-    /// Takes the page at `host`, which a device may have written if `wrote`. Returns
-    /// whether it is of the same region as the one before: then those that follow
-    /// may be worth [`Pages::take_like`].
-    fn take(&mut self, host: HostAddr, wrote: bool) -> bool;
-
-    /// Takes the pages of all entries that `scan` meets as long as they are like
-    /// `bits`, the entry of the page just taken: of the same region, with the same low
-    /// bits. Returns how many those were.
-    fn take_like(&mut self, bits: u64, wrote: bool, scan: impl Scan) -> u64;
-}
-
-/// Consecutive pages of one region.
-struct Run<'r> {
-    regions: &'r Regions,
-    region: Option<&'r Region>,
-    count: u64,
-}
-
-impl<'r> Run<'r> {
-    #[inline]
-    fn new(regions: &'r Regions) -> Self {
-        Self {
-            regions,
-            region: None,
-            count: 0,
-        }
-    }
-
-    /// Counts the page at `host`, and marks it if `wrote`; `finish` gets region and
-    /// count when another region begins. Returns whether none did.
-    #[inline(always)] // A call more is a tenth of what a change of region costs.
-    fn step(
-        &mut self,
-        host: HostAddr,
-        wrote: bool,
-        page_shift: u32,
-        finish: impl FnOnce(&Region, u64),
-    ) -> bool {
-        if let Some(region) = self.region
-            && let Some(offset) = region.offset(host)
-        {
-            self.count = self.count.wrapping_add(1);
-            if wrote {
-                region.mark_page(offset, page_shift);
-            }
-            return true;
-        }
-        self.finish(finish);
-        self.region = self.regions.find(host);
-        self.count = 1;
-        debug_assert!(self.region.is_some(), "pinned page {host:#x} is nobody's");
-        if let Some(region) = self.region.filter(|_| wrote)
-            && let Some(offset) = region.offset(host)
-        {
-            region.mark_page(offset, page_shift);
-        }
-        false
-    }
-
-    /// Counts the pages that `scan` meets as long as they are like `bits`, in the
-    /// region of the page before, and marks them if `wrote`.
-    #[inline]
-    fn follow(&mut self, bits: u64, wrote: bool, page_shift: u32, scan: impl Scan) -> u64 {
-        let Some(region) = self.region else { return 0 };
-        let span = region.span(page_shift, bits);
-        let count = if !wrote {
-            scan.scan(|bits| span.has(bits))
-        } else if let Some(marks) = region.marks_of(&span, page_shift) {
-            scan.scan(|bits| marks.mark(span.number(bits)))
-        } else {
-            follow_by_granules(region, &span, page_shift, scan)
-        };
-        self.count = self.count.wrapping_add(count);
-        count
-    }
-
-    #[inline]
-    fn finish(&mut self, finish: impl FnOnce(&Region, u64)) {
-        if let Some(region) = self.region.take() {
-            finish(region, self.count);
-        }
-    }
-}
-
-/// Marks pages that have no byte of the dirty map for themselves, or several.
-#[inline(never)] // It is not for the loops that have to be fast.
-fn follow_by_granules(region: &Region, span: &Span, page_shift: u32, scan: impl Scan) -> u64 {
-    scan.scan(|bits| {
-        let mine = span.has(bits);
-        if mine && let Some(offset) = region.offset(HostAddr::new(span::page(bits))) {
-            region.mark_page(offset, page_shift);
-        }
-        mine
-    })
-}
-
-/// Removes the pins of pages whose kill is complete. A pin may go as late as when
-/// this is dropped.
+/// Removes the pins of pages whose kill is complete: when this is dropped.
 pub struct Releaser<'r> {
     run: Run<'r>,
-    page_shift: u32,
 }
 
 impl Pages for Releaser<'_> {
     #[inline(always)] // As `Run::step`.
-    fn take(&mut self, host: HostAddr, wrote: bool) -> bool {
-        self.run.step(host, wrote, self.page_shift, unpin)
+    fn take(&mut self, host: HostAddr, wrote: bool) -> Place {
+        self.run.step(host, wrote)
     }
 
     #[inline]
-    fn take_like(&mut self, bits: u64, wrote: bool, scan: impl Scan) -> u64 {
-        self.run.follow(bits, wrote, self.page_shift, scan)
+    fn take_like(&mut self, bits: u64, wrote: bool, mut scan: impl Scan) -> u64 {
+        self.run.follow(bits, wrote, &mut scan)
     }
-}
 
-fn unpin(region: &Region, pins: u64) {
-    region.gate().unpin(pins);
+    #[inline]
+    fn take_each(&mut self, mut scan: impl Scan) -> u64 {
+        self.run.wander(&mut scan, |_| ())
+    }
 }
 
 impl Drop for Releaser<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.run.finish(unpin);
+        self.run.unpin();
     }
 }
 
@@ -208,38 +88,60 @@ impl Drop for Releaser<'_> {
 /// this is dropped.
 pub struct Tally<'r> {
     run: Run<'r>,
-    page_shift: u32,
     replacing: &'r AtomicU64,
-    counts: &'r mut RegionCounts,
+}
+
+impl Tally<'_> {
+    /// What is marked next stays so.
+    #[inline]
+    fn keep_marks(replacing: &AtomicU64) {
+        replacing.fetch_add(1, Ordering::Relaxed);
+        // Who sees one of the marks sees this.
+        fence(Ordering::Release);
+    }
 }
 
 impl Pages for Tally<'_> {
     #[inline(always)] // As `Run::step`.
-    fn take(&mut self, host: HostAddr, wrote: bool) -> bool {
-        let counts = &mut *self.counts;
+    fn take(&mut self, host: HostAddr, wrote: bool) -> Place {
+        let counts = &mut *self.run.counts;
         if wrote && !counts.is_replacing() {
             counts.begin_replacing();
-            self.replacing.fetch_add(1, Ordering::Relaxed);
-            // Who sees one of the marks sees this.
-            fence(Ordering::Release);
+            Self::keep_marks(self.replacing);
         }
-        let finish = |region: &Region, count| counts.add(region.number(), count);
-        self.run.step(host, wrote, self.page_shift, finish)
+        self.run.step(host, wrote)
     }
 
     #[inline]
-    fn take_like(&mut self, bits: u64, wrote: bool, scan: impl Scan) -> u64 {
-        debug_assert!(!wrote || self.counts.is_replacing(), "the page before was");
-        self.run.follow(bits, wrote, self.page_shift, scan)
+    fn take_like(&mut self, bits: u64, wrote: bool, mut scan: impl Scan) -> u64 {
+        debug_assert!(
+            !wrote || self.run.counts.is_replacing(),
+            "the page before was"
+        );
+        self.run.follow(bits, wrote, &mut scan)
+    }
+
+    #[inline]
+    fn take_each(&mut self, mut scan: impl Scan) -> u64 {
+        let was_replacing = self.run.counts.is_replacing();
+        let mut is_replacing = was_replacing;
+        let count = self.run.wander(&mut scan, |wrote| {
+            if wrote && !is_replacing {
+                is_replacing = true;
+                Self::keep_marks(self.replacing);
+            }
+        });
+        if is_replacing && !was_replacing {
+            self.run.counts.begin_replacing();
+        }
+        count
     }
 }
 
 impl Drop for Tally<'_> {
     #[inline]
     fn drop(&mut self) {
-        let counts = &mut *self.counts;
-        self.run
-            .finish(|region, count| counts.add(region.number(), count));
+        self.run.leave();
     }
 }
 
@@ -248,6 +150,7 @@ mod tests {
     use super::super::{Ledger, OwnerId};
     use super::*;
     use crate::kill::{Stake, kill_each};
+    use crate::memory::span;
     use crate::seam::KillScope;
     use crate::sim::Machine;
     use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -273,7 +176,9 @@ mod tests {
                 catch_unwind(AssertUnwindSafe(|| holdings.unpin(host, 1, 12, &killed))),
                 catch_unwind(AssertUnwindSafe(|| counts.release(&holdings, &killed))),
                 catch_unwind(AssertUnwindSafe(|| {
-                    if let Some(mut releaser) = holdings.hold().releaser(12, &killed) {
+                    let mut counts = RegionCounts::new();
+                    let held = holdings.hold();
+                    if let Some(mut releaser) = held.releaser(12, &mut counts, &killed) {
                         releaser.take(host, false);
                     }
                 })),
@@ -289,8 +194,14 @@ mod tests {
     struct Row<'a>(&'a [u64]);
 
     impl Scan for Row<'_> {
-        fn scan(self, mut is_like: impl FnMut(u64) -> bool) -> u64 {
-            self.0.iter().take_while(|&&bits| is_like(bits)).count() as u64
+        fn like(&mut self, mut is_like: impl FnMut(u64) -> bool) -> u64 {
+            let count = self.0.iter().take_while(|&&bits| is_like(bits)).count();
+            self.0 = &self.0[count..];
+            count as u64
+        }
+
+        fn each(&mut self, mut take: impl FnMut(u64, bool) -> bool) -> u64 {
+            self.like(|bits| take(bits, bits & 1 != 0))
         }
     }
 
@@ -326,12 +237,13 @@ mod tests {
                     let killed = kill_each(&machine, &stake, &[], KillScope::Pe, |_| None);
                     let killed = killed.ok().unwrap();
                     let held = holdings.hold();
-                    let mut pages = held.releaser(shift, &killed).unwrap();
+                    let mut counts = RegionCounts::new();
+                    let mut pages = held.releaser(shift, &mut counts, &killed).unwrap();
                     let mut next = 0;
                     while let Some(&bits) = rows.get(next) {
                         next += 1;
                         let again = pages.take(HostAddr::new(span::page(bits)), wrote);
-                        if again && follow {
+                        if again == Place::Same && follow {
                             let like = pages.take_like(bits, wrote, Row(&rows[next..]));
                             next += like as usize;
                             *counted += like;
@@ -359,5 +271,105 @@ mod tests {
             }
         }
         assert_eq!(followed, 3 * 7 * 2 * 18);
+    }
+
+    /// Whatever regions, rights and sizes of granules follow each other, pages are
+    /// marked, counted and released as single ones.
+    #[test]
+    fn pages_of_many_regions_are_marked_as_single_ones() {
+        const REGIONS: [(u64, u64, u32); 4] = [
+            (0x10_0000, 0x4_0000, 12),
+            (0x14_0000, 0x8_0000, 16),
+            (0x20_8000, 0x8_8000, 12),
+            (0x40_0000, 0x4_0000, 21),
+        ];
+        let machine = Machine::new(Vec::new(), 1 << 12, 1);
+        let stake = Stake::new(OwnerId(1));
+        let mut rng = crate::sim::Rng::new(3);
+        let mut taken = [0u64; 3];
+        for round in 0..2000u64 {
+            let shift = if round % 2 == 0 { 12 } else { 16 };
+            let mut row: Vec<u64> = Vec::new();
+            for _ in 0..1 + rng.below(12) {
+                let (start, bytes, _) = REGIONS[rng.below(4) as usize];
+                let first = start.next_multiple_of(1 << shift);
+                let count = (start + bytes - first) >> shift;
+                let written = rng.below(1 + round % 3 % 2);
+                for _ in 0..1 + rng.below(1 + round % 9) {
+                    row.push((first + (rng.below(count) << shift)) | written | 2);
+                }
+            }
+            // Pins that are left, counts by region, operations and pages marked.
+            let mut run = |follow: bool, release: bool| {
+                let ledger = Ledger::<Machine>::new();
+                let holdings = ledger.add_owner(OwnerId(1)).unwrap();
+                for (start, bytes, granule) in REGIONS {
+                    let start = HostAddr::new(start);
+                    ledger.grant(&holdings, start, bytes, granule).unwrap();
+                }
+                holdings.pin_each(&row, shift).ok().unwrap().keep();
+                let killed = kill_each(&machine, &stake, &[], KillScope::Pe, |_| None);
+                let killed = killed.ok().unwrap();
+                let mut counts = RegionCounts::new();
+                let held = holdings.hold();
+                if release {
+                    let mut pages = held.releaser(shift, &mut counts, &killed).unwrap();
+                    take(&mut pages, &row, follow, &mut taken);
+                } else {
+                    take(
+                        &mut held.tally(shift, &mut counts),
+                        &row,
+                        follow,
+                        &mut taken,
+                    );
+                }
+                drop(held);
+                let regions: Vec<_> = (0..REGIONS.len())
+                    .map(|index| holdings.region(index).unwrap())
+                    .collect();
+                let pins = regions.iter().map(|region| region.pins).collect::<Vec<_>>();
+                let counted = regions.iter().map(|region| counts.of(region.number));
+                let counted = counted.collect::<Vec<_>>();
+                let replacing = holdings.replacing.load(Ordering::Relaxed);
+                counts.release(&holdings, &killed);
+                assert_eq!(holdings.replacing.load(Ordering::Relaxed), 0);
+                let mut dirty = Vec::new();
+                for region in regions {
+                    let each = |host: HostAddr, _| dirty.push(host.get());
+                    holdings.take_dirty(region.start, each).unwrap();
+                }
+                (pins, counted, replacing, dirty)
+            };
+            let single = run(false, true);
+            assert_eq!(run(true, true), single, "{row:x?}");
+            assert_eq!((single.0, single.2), (vec![0; 4], 0), "{row:x?}");
+            let (pins, counted, replacing, dirty) = run(false, false);
+            assert_eq!((&pins, &dirty), (&counted, &single.3), "{row:x?}");
+            let wrote = row.iter().any(|bits| bits & 1 != 0);
+            assert_eq!((replacing, dirty.is_empty()), (wrote.into(), !wrote));
+            assert_eq!(run(true, false), (pins, counted, replacing, dirty));
+        }
+        assert!(taken.iter().all(|&count| count > 5000), "{taken:?}");
+    }
+
+    /// Gives the pages of `row`, as a loop over entries does; counts how.
+    fn take(pages: &mut impl Pages, row: &[u64], follow: bool, taken: &mut [u64; 3]) {
+        let mut next = 0;
+        while let Some(&bits) = row.get(next) {
+            next += 1;
+            let wrote = bits & 1 != 0;
+            let place = pages.take(HostAddr::new(span::page(bits)), wrote);
+            taken[0] += 1;
+            if follow {
+                let rest = Row(&row[next..]);
+                let (kind, more) = match place {
+                    Place::First => continue,
+                    Place::Same => (1, pages.take_like(bits, wrote, rest)),
+                    Place::Other => (2, pages.take_each(rest)),
+                };
+                taken[kind] += more;
+                next += more as usize;
+            }
+        }
     }
 }
