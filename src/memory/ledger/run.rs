@@ -181,8 +181,9 @@ fn follow(region: &Region, page_shift: u32, bits: u64, wrote: bool, scan: &mut i
     } else if let Some(marks) = region.marks_of(&span, page_shift) {
         scan.like(|bits| marks.mark(span.number(bits)))
     } else {
-        // They have no byte of the dirty map for themselves, or several.
-        scan.like(|bits| {
+        // They have no byte of the dirty map for themselves, or several: not for the
+        // loops that have to be fast.
+        scan.each(|bits, _| {
             let mine = span.has(bits);
             if mine && let Some(offset) = region.offset(HostAddr::new(span::page(bits))) {
                 region.mark_page(offset, page_shift);
