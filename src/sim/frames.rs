@@ -46,6 +46,12 @@ impl Frames {
         right
     }
 
+    /// Whether word `index` of the table at `frame` is in that table, and it exists.
+    pub(super) fn has(&self, frame: HostAddr, index: usize) -> bool {
+        let shift = self.live.get(&frame.get());
+        shift.is_some_and(|&shift| (index as u64) < 1 << (shift - 3))
+    }
+
     pub(super) fn live_bytes(&self) -> u64 {
         self.live.values().map(|&shift| 1u64 << shift).sum()
     }

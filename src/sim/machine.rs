@@ -64,6 +64,13 @@ pub enum Violation {
     TableStillKnown(HostAddr),
     /// A frame was freed that was not allocated so.
     WrongFree(HostAddr),
+    /// A table was looked at, or stored into, that does not exist, or behind its end.
+    BeyondTable {
+        /// The table.
+        table: HostAddr,
+        /// The entry.
+        index: usize,
+    },
     /// A slow call was made with interrupts off, so under a lock.
     SlowUnderLock(Step),
     /// A TVE was enabled with a table that is none.
@@ -353,6 +360,14 @@ impl Inner {
     fn owner_of(&self, host: u64) -> Option<OwnerId> {
         let (_, &(end, owner)) = self.owners.range(..=host).next_back()?;
         (host < end).then_some(owner)
+    }
+
+    /// Entry `index` of `table` is accessed: it must be there.
+    pub(super) fn check_table(&mut self, table: HostAddr, index: usize) {
+        if !self.frames.has(table, index) {
+            self.violations
+                .push(Violation::BeyondTable { table, index });
+        }
     }
 
     /// `hit` is in memory now: it must be its owner's now.

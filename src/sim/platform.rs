@@ -36,16 +36,21 @@ impl Machine {
 
 impl TableMemory for Machine {
     fn load(&self, table: HostAddr, index: usize) -> u64 {
-        self.inner().tables.load(table, index)
+        let mut inner = self.inner();
+        inner.check_table(table, index);
+        inner.tables.load(table, index)
     }
 
     fn store(&self, table: HostAddr, index: usize, value: u64) {
-        self.step(Step::Store).tables.store(table, index, value);
+        let mut inner = self.step(Step::Store);
+        inner.check_table(table, index);
+        inner.tables.store(table, index, value);
     }
 
     fn clear(&self, table: HostAddr, start: usize, entries: usize) {
         let mut inner = self.step(Step::Store);
         for index in start..start + entries {
+            inner.check_table(table, index);
             inner.tables.store(table, index, 0);
         }
     }

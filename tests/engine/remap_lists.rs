@@ -48,3 +48,40 @@ fn each_entry_is_what_the_list_says() {
     assert_eq!(rig.engine.clear(&window), Ok(pages));
     rig.check(&[&*window]);
 }
+
+/// An empty entry names page 0, and so does no other: the pin of a partition whose
+/// memory begins there is not touched by it.
+#[test]
+fn a_list_over_empty_entries_leaves_page_0_alone() {
+    let rig = Rig::new(PhbKind::Phb4, PageShift::K4, 4);
+    let party = rig.party(1);
+    for first in [0, 0x1000, 0x2000] {
+        rig.grant(&party, first, 32);
+    }
+    let pins =
+        || [0, 0x1000, 0x2000].map(|first| party.holdings.region_of(rig.host(first)).unwrap().pins);
+    let window = rig.window(&party, 0, 1024, 1);
+    rig.plug(&party, &window, 0);
+    // Of one region after the other, with a hole now and then.
+    let list = |hole: u64| -> Vec<Tce> {
+        (0..48)
+            .map(|number| match number % 8 == hole {
+                true => Tce::NONE,
+                false => {
+                    let page = number % 3 * 0x1000 + number % 32;
+                    Tce::new(rig.host(page), Access::ReadWrite).unwrap()
+                }
+            })
+            .collect()
+    };
+    let bus = rig.bus(500);
+    for hole in [5, 8, 6, 5, 8] {
+        rig.engine.remap(&window, bus, &list(hole)).unwrap();
+        let mapped: u64 = pins().iter().sum();
+        assert_eq!(mapped, if hole == 8 { 48 } else { 42 });
+        rig.check(&[&*window]);
+    }
+    assert_eq!(rig.engine.unmap(&window, bus, 48), Ok(48));
+    assert_eq!(pins(), [0; 3]);
+    rig.check(&[&*window]);
+}
