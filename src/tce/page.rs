@@ -2,9 +2,24 @@
 
 use core::fmt;
 
-/// Log2 of the bytes of an IO page: 12, 16, 21, 24, 28 or 30.
+/// Log2 of the bytes of an IO page: 12, 16, 21, 24, 28 or 30. That it is no other
+/// spares each shift by it a mask.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct PageShift(u8);
+#[repr(u8)]
+pub enum PageShift {
+    /// 4 KiB, on every PHB.
+    K4 = 12,
+    /// 64 KiB, on every PHB.
+    K64 = 16,
+    /// 2 MiB, PHB4 and PHB5.
+    M2 = 21,
+    /// 16 MiB, PHB3.
+    M16 = 24,
+    /// 256 MiB, PHB3.
+    M256 = 28,
+    /// 1 GiB, PHB4 and PHB5.
+    G1 = 30,
+}
 
 /// A page shift that no PHB has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -12,19 +27,6 @@ pub struct PageShift(u8);
 pub struct BadPageShift(pub u32);
 
 impl PageShift {
-    /// 4 KiB, on every PHB.
-    pub const K4: Self = Self(12);
-    /// 64 KiB, on every PHB.
-    pub const K64: Self = Self(16);
-    /// 2 MiB, PHB4 and PHB5.
-    pub const M2: Self = Self(21);
-    /// 16 MiB, PHB3.
-    pub const M16: Self = Self(24);
-    /// 256 MiB, PHB3.
-    pub const M256: Self = Self(28);
-    /// 1 GiB, PHB4 and PHB5.
-    pub const G1: Self = Self(30);
-
     /// All page sizes, the smallest first.
     pub const ALL: [Self; 6] = [
         Self::K4,
@@ -47,7 +49,7 @@ impl PageShift {
     /// Log2 of the bytes of a page.
     #[inline]
     pub const fn get(self) -> u32 {
-        self.0 as u32
+        self as u32
     }
 
     /// Bytes of a page.
@@ -60,7 +62,7 @@ impl PageShift {
 impl fmt::Display for PageShift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.bytes();
-        match self.0 {
+        match self.get() {
             0..20 => write!(f, "{}K", bytes >> 10),
             20..30 => write!(f, "{}M", bytes >> 20),
             _ => write!(f, "{}G", bytes >> 30),
@@ -83,12 +85,12 @@ impl PageSizes {
     /// This set and `page`.
     #[must_use]
     pub const fn with(self, page: PageShift) -> Self {
-        Self(self.0 | 1 << page.0)
+        Self(self.0 | 1 << page.get())
     }
 
     /// Whether `page` is in the set.
     pub const fn contains(self, page: PageShift) -> bool {
-        self.0 >> page.0 & 1 != 0
+        self.0 >> page.get() & 1 != 0
     }
 
     /// The sizes that are in both sets.
