@@ -99,6 +99,7 @@ impl<H: PhbHardware> PhbHardware for &H {
 
 /// The registers of a PHB in the machine's real address space.
 #[cfg(target_os = "none")]
+#[derive(Clone, Copy)]
 pub struct Mapped {
     registers: HostAddr,
 }

@@ -59,15 +59,88 @@ impl RegisterWork for QuickKill {
     fn on<H: PhbHardware>(self, hardware: &H) -> bool {
         hardware.barrier();
         let command = KILL_PE | u64::from(self.pe);
-        let look = |register, mask, wanted| {
-            for _ in 0..QUICK_LOOKS {
-                if is_there(hardware.load(register), mask, wanted) {
-                    return Ok(());
-                }
+        kill4::<H, Quickly>(hardware, self.is_phb5, command).is_ok()
+    }
+}
+
+/// How a kill waits for what a register is to say.
+trait Waiting {
+    /// What is told if it does not come.
+    type Error;
+
+    /// Waits until `register & mask == wanted`, which is not so at the first look.
+    fn look_again<H: PhbHardware>(
+        hardware: &H,
+        register: u64,
+        mask: u64,
+        wanted: u64,
+    ) -> Result<(), Self::Error>;
+
+    /// Waits until `register & mask == wanted`.
+    #[inline(always)] // For those to whom a call is dear.
+    fn wait<H: PhbHardware>(
+        hardware: &H,
+        register: u64,
+        mask: u64,
+        wanted: u64,
+    ) -> Result<(), Self::Error> {
+        match is_there(hardware.load(register), mask, wanted) {
+            true => Ok(()),
+            false => Self::look_again(hardware, register, mask, wanted),
+        }
+    }
+}
+
+/// For so many looks.
+struct Quickly;
+
+impl Waiting for Quickly {
+    type Error = ();
+
+    #[cold]
+    fn look_again<H: PhbHardware>(
+        hardware: &H,
+        register: u64,
+        mask: u64,
+        wanted: u64,
+    ) -> Result<(), ()> {
+        let mut looks = (1..QUICK_LOOKS).map(|_| hardware.load(register));
+        match looks.any(|value| is_there(value, mask, wanted)) {
+            true => Ok(()),
+            false => Err(()),
+        }
+    }
+}
+
+/// By the clock.
+struct Patiently;
+
+impl Waiting for Patiently {
+    type Error = PhbError;
+
+    #[cold]
+    fn look_again<H: PhbHardware>(
+        hardware: &H,
+        register: u64,
+        mask: u64,
+        wanted: u64,
+    ) -> Result<(), PhbError> {
+        let start = hardware.microseconds();
+        loop {
+            // The clock first: a thread that was held up still looks once more.
+            let late = hardware.microseconds().wrapping_sub(start) > LIMIT_US;
+            let value = hardware.load(register);
+            if value == u64::MAX {
+                return Err(PhbError::Fenced);
             }
-            Err(())
-        };
-        kill4(hardware, self.is_phb5, command, look).is_ok()
+            if value & mask == wanted {
+                return Ok(());
+            }
+            if late {
+                return Err(PhbError::TimedOut);
+            }
+            core::hint::spin_loop();
+        }
     }
 }
 
@@ -86,26 +159,19 @@ pub(super) fn kill<H: PhbHardware>(
         Generation::Phb3 => kill3(hardware, pe, scope),
         Generation::Phb4 | Generation::Phb5 => {
             let is_phb5 = generation == Generation::Phb5;
-            kill4(
-                hardware,
-                is_phb5,
-                whole(pe, scope),
-                |register, mask, wanted| wait(hardware, register, mask, wanted),
-            )
+            kill4::<H, Patiently>(hardware, is_phb5, whole(pe, scope))
         }
     }
 }
 
-/// [`kill`] on a PHB4 or a PHB5: `command` goes to its register. `wait` waits until of
-/// a register, under a mask, a value is to be seen.
+/// [`kill`] on a PHB4 or a PHB5: `command` goes to its register.
 #[inline(always)]
-fn kill4<H: PhbHardware, E>(
+fn kill4<H: PhbHardware, W: Waiting>(
     hardware: &H,
     is_phb5: bool,
     command: u64,
-    wait: impl Fn(u64, u64, u64) -> Result<(), E>,
-) -> Result<(), E> {
-    wait(TCE_KILL, KILL_ALL | KILL_PE | KILL_ONE, 0)?;
+) -> Result<(), W::Error> {
+    W::wait(hardware, TCE_KILL, KILL_ALL | KILL_PE | KILL_ONE, 0)?;
     hardware.store(TCE_KILL, command);
     let keep = match is_phb5 {
         // The register holds two syncs: the other one's state stays.
@@ -113,8 +179,8 @@ fn kill4<H: PhbHardware, E>(
         false => 0,
     };
     hardware.store(DMA_SYNC, keep | SYNC_START);
-    wait(QUEUE, KILL_RUNS, 0)?;
-    wait(DMA_SYNC, SYNC_COMPLETE, SYNC_COMPLETE)
+    W::wait(hardware, QUEUE, KILL_RUNS, 0)?;
+    W::wait(hardware, DMA_SYNC, SYNC_COMPLETE, SYNC_COMPLETE)
 }
 
 /// A kill of pages may be dropped on PHB4 and later (HW560152): the PE then.
@@ -137,7 +203,7 @@ fn kill3<H: PhbHardware>(hardware: &H, pe: u16, scope: KillScope) -> Result<(), 
         return Err(PhbError::Fenced);
     }
     hardware.store(DMA_SYNC, SYNC_START);
-    wait(hardware, DMA_SYNC, SYNC_COMPLETE, SYNC_COMPLETE)
+    Patiently::wait(hardware, DMA_SYNC, SYNC_COMPLETE, SYNC_COMPLETE)
 }
 
 fn post3<H: PhbHardware>(hardware: &H, pe: u16, scope: KillScope) {
@@ -160,48 +226,8 @@ fn post3<H: PhbHardware>(hardware: &H, pe: u16, scope: KillScope) {
     }
 }
 
-/// Waits until `register & mask == wanted`: mostly it is at the first look.
-#[inline]
-fn wait<H: PhbHardware>(
-    hardware: &H,
-    register: u64,
-    mask: u64,
-    wanted: u64,
-) -> Result<(), PhbError> {
-    if is_there(hardware.load(register), mask, wanted) {
-        return Ok(());
-    }
-    wait_on(hardware, register, mask, wanted)
-}
-
 /// All ones is a fence. If the bits are to be 0, it is told by them.
 #[inline(always)]
 fn is_there(value: u64, mask: u64, wanted: u64) -> bool {
     value & mask == wanted && (wanted == 0 || value != u64::MAX)
-}
-
-/// Looks again and again, by the clock.
-#[cold]
-fn wait_on<H: PhbHardware>(
-    hardware: &H,
-    register: u64,
-    mask: u64,
-    wanted: u64,
-) -> Result<(), PhbError> {
-    let start = hardware.microseconds();
-    loop {
-        // The clock first: a thread that was held up still looks once more.
-        let late = hardware.microseconds().wrapping_sub(start) > LIMIT_US;
-        let value = hardware.load(register);
-        if value == u64::MAX {
-            return Err(PhbError::Fenced);
-        }
-        if value & mask == wanted {
-            return Ok(());
-        }
-        if late {
-            return Err(PhbError::TimedOut);
-        }
-        core::hint::spin_loop();
-    }
 }

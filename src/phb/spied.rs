@@ -17,7 +17,7 @@ pub struct Spied<'s, H> {
     syncing: AtomicU32,
 }
 
-impl<'s, H: PhbHardware> Spied<'s, H> {
+impl<'s, H: PhbHardware + Copy> Spied<'s, H> {
     /// Puts `spy` on `hardware`.
     pub fn new(hardware: H, registers: HostAddr, spy: &'s Spy) -> Self {
         Self {
@@ -47,7 +47,7 @@ impl<'s, H: PhbHardware> Spied<'s, H> {
     }
 }
 
-impl<H: PhbHardware> PhbHardware for Spied<'_, H> {
+impl<H: PhbHardware + Copy> PhbHardware for Spied<'_, H> {
     #[inline]
     fn load(&self, offset: u64) -> u64 {
         let value = self.hardware.load(offset);
@@ -100,7 +100,8 @@ impl<H: PhbHardware> PhbHardware for Spied<'_, H> {
     fn unwatched<W: RegisterWork>(&self, work: W) -> Option<W::Done> {
         match self.spy.is_armed() {
             true => None,
-            false => Some(work.on(&self.hardware)),
+            // A copy, which is a way to the same registers, is kept in registers.
+            false => Some(work.on(&{ self.hardware })),
         }
     }
 
@@ -124,6 +125,7 @@ mod tests {
     use std::vec::Vec;
 
     /// Registers that say at once that all is complete, the sync before too.
+    #[derive(Clone, Copy)]
     struct Ready;
 
     impl PhbHardware for Ready {
