@@ -140,9 +140,8 @@ impl<P: Platform> Engine<P> {
 
     #[inline(never)]
     fn map_one(&self, window: &Window<P>, bus: BusAddr, entry: Tce) -> Result<(), DmaError> {
-        self.fill_one(window, bus, entry, Kind::Map, || {
-            self.map_unusual(window, bus, entry)
-        })
+        self.fill_one(window, bus, entry, Kind::Map)
+            .unwrap_or_else(|| self.map_unusual(window, bus, entry))
     }
 
     #[cold]
@@ -172,7 +171,15 @@ impl<P: Platform> Engine<P> {
 
     #[inline(never)]
     fn unmap_one(&self, window: &Window<P>, bus: BusAddr) -> Result<u64, DmaError> {
-        self.clear_one(window, bus, || self.unmap_unusual(window, bus))
+        self.clear_one(window, bus)
+            .unwrap_or_else(|| self.unmap_unusual(window, bus))
+    }
+
+    /// [`Engine::unmap`] of one page, if nothing is unusual; `None` says that nothing was
+    /// done.
+    #[inline(always)] // As [`Engine::remap_quickly`].
+    pub fn unmap_quickly(&self, window: &Window<P>, bus: BusAddr) -> Option<Result<u64, DmaError>> {
+        self.clear_one(window, bus)
     }
 
     #[cold]
@@ -206,19 +213,22 @@ impl<P: Platform> Engine<P> {
         })
     }
 
-    /// [`Engine::remap`] of one entry.
-    #[inline(never)]
-    pub fn remap_one(&self, window: &Window<P>, bus: BusAddr, entry: Tce) -> Result<(), DmaError> {
-        if !entry.is_mapping() {
-            return self.remap_unusual(window, bus, entry);
-        }
-        self.fill_one(window, bus, entry, Kind::Remap, || {
-            self.remap_unusual(window, bus, entry)
-        })
+    /// [`Engine::remap`] of one entry that is empty, and `entry` a mapping, if nothing
+    /// is unusual. `None` says that nothing was done: [`Engine::remap_one`] does it,
+    /// and finds out what the next one needs here.
+    #[inline(always)] // In the hypervisor call that comes most often.
+    pub fn remap_quickly(
+        &self,
+        window: &Window<P>,
+        bus: BusAddr,
+        entry: Tce,
+    ) -> Option<Result<(), DmaError>> {
+        self.fill_one(window, bus, entry, Kind::Remap)
     }
 
+    /// [`Engine::remap`] of one entry.
     #[cold]
-    fn remap_unusual(&self, window: &Window<P>, bus: BusAddr, entry: Tce) -> Result<(), DmaError> {
+    pub fn remap_one(&self, window: &Window<P>, bus: BusAddr, entry: Tce) -> Result<(), DmaError> {
         if entry.is_mapping() {
             self.prepare_one(window, Some(entry.host()));
         }

@@ -20,8 +20,8 @@ use crate::tce::{Slot, Stamp, Tce};
 use crate::trace::{Entry, Kind, Verdict};
 
 impl<P: Platform> super::Engine<P> {
-    /// Maps the page of `entry` to `bus`, where nothing is mapped yet. `unusual` does
-    /// it if anything is: nothing was done then, and nothing noted.
+    /// Maps the page of `entry` to `bus`, where nothing is mapped yet. `None` if
+    /// anything is unusual: nothing was done then, and nothing noted.
     #[inline(always)]
     pub(super) fn fill_one(
         &self,
@@ -29,11 +29,8 @@ impl<P: Platform> super::Engine<P> {
         bus: BusAddr,
         entry: Tce,
         kind: Kind,
-        unusual: impl FnOnce() -> Result<(), DmaError>,
-    ) -> Result<(), DmaError> {
-        let Some(begun) = self.begin_fill(window, bus, entry) else {
-            return unusual();
-        };
+    ) -> Option<Result<(), DmaError>> {
+        let begun = self.begin_fill(window, bus, entry)?;
         let target = match kind {
             Kind::Map => entry.host().get(),
             _ => 0,
@@ -43,7 +40,7 @@ impl<P: Platform> super::Engine<P> {
             in_flight,
             began,
         } = begun;
-        match kill::kill_quickly(&self.platform, &window.stake, &pe.killer) {
+        let done = match kill::kill_quickly(&self.platform, &window.stake, &pe.killer) {
             Ok(_) => {
                 drop(in_flight);
                 self.note_one(window, about(kind, bus, 1, target), began);
@@ -53,7 +50,8 @@ impl<P: Platform> super::Engine<P> {
                 let about = about(kind, bus, 1, target);
                 self.fill_slowly(window, about, pe, in_flight, began, claim)
             }
-        }
+        };
+        Some(done)
     }
 
     /// The end of [`Engine::fill_one`](super::Engine::fill_one) where others kill too,
@@ -93,19 +91,18 @@ impl<P: Platform> super::Engine<P> {
         bus: BusAddr,
         entry: Tce,
     ) -> Option<Begun<'w, P>> {
-        let (memory, began) = (&self.platform, self.platform.ticks());
-        let range = window.range.page(bus)?;
-        let host = entry.host();
-        if !host.is_aligned(window.page_shift()) {
+        if !entry.is_mapping() {
             return None;
         }
+        let (memory, began) = (&self.platform, self.platform.ticks());
+        let range = window.range.page(bus)?;
         let state = window.state.lock();
         let pe = self.pe_at(state.front()?.place)?;
         let leaf = state.tree.find_leaf(memory, range.first())?;
         if memory.load(leaf.table, leaf.index) != 0 {
             return None;
         }
-        let pin = state.last.as_ref()?.pin_page(host, window.page_shift())?;
+        let pin = state.last.as_ref()?.pin_page(entry.host())?;
         memory.store(leaf.table, leaf.index, entry.bits());
         state.tree.used(memory, &leaf, 1);
         let in_flight = window.enter();
@@ -117,27 +114,24 @@ impl<P: Platform> super::Engine<P> {
         })
     }
 
-    /// Unmaps the page at `bus`, where one is mapped. `unusual` does it if anything
-    /// is: nothing was done then, and nothing noted.
+    /// Unmaps the page at `bus`, if there is one. `None` if anything is unusual:
+    /// nothing was done then, and nothing noted.
     #[inline(always)]
     pub(super) fn clear_one(
         &self,
         window: &Window<P>,
         bus: BusAddr,
-        unusual: impl FnOnce() -> Result<u64, DmaError>,
-    ) -> Result<u64, DmaError> {
+    ) -> Option<Result<u64, DmaError>> {
         let began = self.platform.ticks();
-        let (begun, buried) = match self.begin_clear(window, bus, began) {
-            Some(Some(begun)) => begun,
-            Some(None) => return self.clear_nothing(window, bus, began),
-            None => return unusual(),
+        let Some((begun, buried)) = self.begin_clear(window, bus, began)? else {
+            return Some(self.clear_nothing(window, bus, began));
         };
         let Begun {
             pe,
             in_flight,
             began,
         } = begun;
-        match kill::kill_quickly(&self.platform, &window.stake, &pe.killer) {
+        let done = match kill::kill_quickly(&self.platform, &window.stake, &pe.killer) {
             Ok(killed) => {
                 self.exhume_one(window, buried, &killed);
                 drop(in_flight);
@@ -152,7 +146,8 @@ impl<P: Platform> super::Engine<P> {
                 };
                 self.clear_slowly(window, bus, begun, buried, claim)
             }
-        }
+        };
+        Some(done)
     }
 
     /// The end of [`Engine::clear_one`](super::Engine::clear_one) where others kill
@@ -263,7 +258,9 @@ impl<P: Platform> super::Engine<P> {
         let is_at_hand = |host| state.last.as_ref().is_some_and(|last| last.admits(host));
         let missed = host.filter(|&host| is_ready && !is_at_hand(host));
         drop(state);
-        if let Some(known) = missed.and_then(|host| window.holdings.known(host)) {
+        if let Some(known) =
+            missed.and_then(|host| window.holdings.known(host, window.page_shift()))
+        {
             let old = window.state.lock().last.replace(known);
             // Without the lock: it may be the last to know that region.
             drop(old);

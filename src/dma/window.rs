@@ -213,8 +213,7 @@ impl<P: Platform> Window<P> {
 
     #[inline]
     fn in_flight(&self, turn: u32) -> &AtomicU64 {
-        let [even, odd] = &self.in_flight;
-        if turn & 1 == 0 { even } else { odd }
+        &self.in_flight[turn as usize % 2]
     }
 
     /// Waits until no operation runs. New ones are refused already; those that

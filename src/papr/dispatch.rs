@@ -2,7 +2,7 @@
 //! and further ones from r4 on (LoPAR 2.9, chapter 14).
 
 use super::icp::Icp;
-use super::tce::{List, MOST_ENTRIES};
+use super::tce::{List, MOST_ENTRIES, RIGHTS, TceCalls};
 use super::{Host, Next, Tables, code, mode, rtas, shared, xive};
 use crate::addr::GuestAddr;
 use crate::memory::radix::process_entry;
@@ -118,52 +118,67 @@ impl Token {
     }
 }
 
-/// Answers a call by the fast path, with the partition's translation in place;
-/// `false` if it needs [`call`]. What takes registers only is answered, and calls
-/// for entries of TCE tables, which take tables and one kill.
+/// What the fast path has made of a call: the answer for r3, or [`Quick::MORE`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Quick(pub i64);
+
+impl Quick {
+    /// The call needs [`call`]: nothing was done. No code of PAPR's has this value.
+    pub const MORE: Self = Self(0x7fff);
+}
+
+/// Answers a call by the fast path, with the partition's translation in place, if
+/// it is one that takes registers only, or one for entries of TCE tables, which
+/// takes tables and one kill. All but r3 of the answer is in the registers.
 #[inline]
-pub fn quick<T: Tables>(gpr: &mut [u64; 32], tables: &T) -> bool {
-    match Token::of(gpr[3]) {
-        None => {
-            gpr[3] = code::FUNCTION as u64;
-            true
-        }
-        Some(token @ (Token::GetTce | Token::PutTce | Token::StuffTce | Token::PutTceIndirect)) => {
-            quick_entries(token, gpr, tables)
-        }
-        Some(_) => false,
+pub fn quick<T: Tables>(gpr: &mut [u64; 32], tables: &T) -> Quick {
+    match gpr[3] {
+        // Asked for first: it comes most often.
+        PUT_TCE if gpr[6] & RIGHTS != 0 => put_tce(gpr, tables),
+        PUT_TCE => clear_tce(gpr, tables),
+        number => match Token::of(number) {
+            None => Quick(code::FUNCTION),
+            Some(token @ (Token::GetTce | Token::StuffTce | Token::PutTceIndirect)) => {
+                other_entries(token, gpr, tables)
+            }
+            Some(_) => Quick::MORE,
+        },
     }
 }
 
-/// r4: LIOBN; r5: bus address; r6: entry. The call that comes most often. Always
-/// `true`, so that nothing is left to be done behind it.
+const PUT_TCE: u64 = Token::PutTce as u64;
+
+/// r4: LIOBN; r5: bus address; r6: entry, with rights. Apart, as those below, so that
+/// other calls do not pay for what this needs of the stack.
 #[inline(never)]
-fn put_tce(gpr: &mut [u64; 32], tables: &impl Tables) -> bool {
-    let answer = match tables.tces() {
-        Some(calls) => calls.put(gpr[4], gpr[5], gpr[6]),
-        None => code::PARAMETER,
-    };
-    gpr[3] = answer as u64;
-    true
+fn put_tce(gpr: &mut [u64; 32], tables: &impl Tables) -> Quick {
+    let quickly = |calls: TceCalls<'_, _>| calls.put_quickly(gpr[4], gpr[5], gpr[6]);
+    match tables.tces().and_then(quickly) {
+        Some(answer) => Quick(answer),
+        None => other_entries(Token::PutTce, gpr, tables),
+    }
 }
 
-/// Apart, so that other calls do not pay for what this needs of the stack.
+/// r4: LIOBN; r5: bus address; r6: entry, without rights.
 #[inline(never)]
-fn quick_entries(token: Token, gpr: &mut [u64; 32], tables: &impl Tables) -> bool {
-    match token {
-        Token::PutTce => put_tce(gpr, tables),
-        _ => other_entries(token, gpr, tables),
+fn clear_tce(gpr: &mut [u64; 32], tables: &impl Tables) -> Quick {
+    let quickly = |calls: TceCalls<'_, _>| calls.clear_quickly(gpr[4], gpr[5]);
+    match tables.tces().and_then(quickly) {
+        Some(answer) => Quick(answer),
+        None => other_entries(Token::PutTce, gpr, tables),
     }
 }
 
 #[inline(never)]
-fn other_entries(token: Token, gpr: &mut [u64; 32], tables: &impl Tables) -> bool {
+fn other_entries(token: Token, gpr: &mut [u64; 32], tables: &impl Tables) -> Quick {
     // A long one is for the other path.
-    let is_short = token != Token::StuffTce || gpr[7] <= MOST_ENTRIES;
-    if is_short {
-        gpr[3] = entries(token, gpr, tables) as u64;
+    if token == Token::StuffTce && gpr[7] > MOST_ENTRIES {
+        return Quick::MORE;
     }
-    is_short
+    let answer = Quick(entries(token, gpr, tables));
+    debug_assert_ne!(answer, Quick::MORE);
+    answer
 }
 
 /// Answers a call. What takes long is a function of its own, so that calls about
@@ -254,6 +269,7 @@ fn entries(token: Token, gpr: &mut [u64; 32], tables: &impl Tables) -> i64 {
     };
     let (liobn, ioba, tce, count) = (gpr[4], gpr[5], gpr[6], gpr[7]);
     match token {
+        // What the fast path has left.
         Token::PutTce => calls.put(liobn, ioba, tce),
         Token::StuffTce => calls.stuff(liobn, ioba, tce, count),
         Token::PutTceIndirect => {

@@ -2,7 +2,7 @@
 
 use crate::dma::{DmaError, Liobn, Window};
 use crate::seam::Platform;
-use crate::seam::sync::{Rank, Shared};
+use crate::seam::lent::{InUse, Lent};
 use alloc::sync::Arc;
 
 /// Most windows of a partition.
@@ -12,17 +12,27 @@ pub const MAX_WINDOWS: u32 = 64;
 /// in another one.
 pub(super) const FIRST: u32 = 0x8000_0000;
 
-/// The table. A thread that has found a window may use it while another removes
-/// it: the window refuses, it does not vanish.
+/// The table. A window stays as long as a thread uses it; the engine makes it refuse.
 pub struct Liobns<P: Platform> {
-    slots: Shared<[Option<Arc<Window<P>>>; MAX_WINDOWS as usize], P>,
+    slots: [Lent<Option<Arc<Window<P>>>>; MAX_WINDOWS as usize],
 }
 
 impl<P: Platform> Default for Liobns<P> {
     fn default() -> Self {
         Self {
-            slots: Shared::new(Rank::Names, [const { None }; MAX_WINDOWS as usize]),
+            slots: core::array::from_fn(|_| Lent::new(None)),
         }
+    }
+}
+
+/// What a number stands for, a window or nothing, which stays so meanwhile.
+pub struct Named<'t, P: Platform>(InUse<'t, Option<Arc<Window<P>>>>);
+
+impl<P: Platform> Named<'_, P> {
+    /// The window, if there is one.
+    #[inline]
+    pub fn window(&self) -> Option<&Window<P>> {
+        self.0.as_deref()
     }
 }
 
@@ -42,9 +52,16 @@ impl<P: Platform> Liobns<P> {
     }
 
     /// The window of this number.
-    #[inline]
     pub fn find(&self, liobn: Liobn) -> Option<Arc<Window<P>>> {
-        self.slots.read().get(slot(liobn))?.clone()
+        self.slots.get(slot(liobn))?.use_it().clone()
+    }
+
+    /// What this number names, without a count of references; `None` also while another
+    /// thread changes that. Who wants to change it waits until this is dropped: for one
+    /// operation of the engine, which is waited for anyhow when a window goes.
+    #[inline]
+    pub fn named(&self, liobn: Liobn) -> Option<Named<'_, P>> {
+        Some(Named(self.slots.get(slot(liobn))?.try_use()?))
     }
 
     /// Names `window`.
@@ -52,10 +69,8 @@ impl<P: Platform> Liobns<P> {
     /// # Errors
     /// The number is taken, or never given.
     pub fn insert(&self, liobn: Liobn, window: Arc<Window<P>>) -> Result<(), DmaError> {
-        let mut slots = self.slots.write();
-        let place = slots
-            .get_mut(slot(liobn))
-            .ok_or(DmaError::UnknownLiobn(liobn))?;
+        let slot = self.slots.get(slot(liobn));
+        let mut place = slot.ok_or(DmaError::UnknownLiobn(liobn))?.change();
         if place.is_some() {
             return Err(DmaError::LiobnTaken(liobn));
         }
@@ -66,6 +81,6 @@ impl<P: Platform> Liobns<P> {
 
     /// Forgets a number; the window itself is to be removed by the engine.
     pub fn forget(&self, liobn: Liobn) -> Option<Arc<Window<P>>> {
-        self.slots.write().get_mut(slot(liobn))?.take()
+        self.slots.get(slot(liobn))?.change().take()
     }
 }

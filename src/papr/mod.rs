@@ -25,7 +25,7 @@ pub mod turns;
 mod writer;
 pub mod xive;
 
-pub use dispatch::{Token, call, quick};
+pub use dispatch::{Quick, Token, call, quick};
 pub use mode::Breakpoint;
 pub use shared::DISPATCHES;
 
@@ -38,7 +38,8 @@ use messages::{Messages, Sender};
 use tce::{List, TceCalls};
 
 /// What a partition's TCE calls work on. Fit for the fast path: it takes no lock
-/// but the engine's, and waits for nothing but a kill.
+/// but the engine's, and waits for nothing but a kill, its own or one of another call
+/// that is under way while the window's number is given away or taken back.
 pub trait Tables {
     /// What is below its DMA engine.
     type Platform: Platform;

@@ -10,7 +10,7 @@ use super::liobn::Liobns;
 use crate::addr::{BusAddr, GuestAddr, HostAddr};
 use crate::dma::{DmaError, Engine, ErrorKind, Liobn, MOST_PAGES_AT_ONCE, Window};
 use crate::memory::span::{self, Span};
-use crate::partition::map::GuestMap;
+use crate::partition::map::{GuestMap, Piece};
 use crate::seam::Platform;
 use crate::tce::{Access, PageShift, RangeError, Tce};
 use alloc::sync::Arc;
@@ -28,7 +28,7 @@ const LIST_SHIFT: u32 = 12;
 const GROUP: usize = 8;
 
 /// The rights in an entry, as the partition gives them.
-const RIGHTS: u64 = 3;
+pub(super) const RIGHTS: u64 = 3;
 
 /// What a partition's TCE calls work on.
 pub struct TceCalls<'a, P: Platform> {
@@ -72,9 +72,35 @@ fn refusal(error: DmaError) -> i64 {
 
 impl<P: Platform> TceCalls<'_, P> {
     /// H_PUT_TCE: the entry of `ioba` becomes `tce`; without rights, nothing.
-    #[inline]
     pub fn put(&self, liobn: u64, ioba: u64, tce: u64) -> i64 {
         finish(self.try_put(liobn, ioba, tce))
+    }
+
+    /// What most H_PUT_TCE with rights want: a page where nothing was mapped. `None` if
+    /// it is anything else, or wrong: nothing was done then, and
+    /// [`TceCalls::put`] does it.
+    #[inline(always)] // The call that comes most often has one frame.
+    pub fn put_quickly(&self, liobn: u64, ioba: u64, tce: u64) -> Option<i64> {
+        let guest = GuestAddr::new(tce & !RIGHTS);
+        let piece = self.map.piece(guest)?;
+        let named = self.windows.named(Liobn(u32::try_from(liobn).ok()?))?;
+        let window = named.window()?;
+        let host = whole_page(window.range().shape().page(), piece, guest)?;
+        let entry = Tce::with_rights(host, tce & RIGHTS)?;
+        let done = self
+            .engine
+            .remap_quickly(window, BusAddr::new(ioba), entry)?;
+        Some(finish(done.map_err(refusal)))
+    }
+
+    /// What most H_PUT_TCE without rights want: that a page is mapped no more. As
+    /// [`TceCalls::put_quickly`].
+    #[inline(always)] // As there.
+    pub fn clear_quickly(&self, liobn: u64, ioba: u64) -> Option<i64> {
+        let named = self.windows.named(Liobn(u32::try_from(liobn).ok()?))?;
+        let window = named.window()?;
+        let done = self.engine.unmap_quickly(window, BusAddr::new(ioba))?;
+        Some(finish(done.map(|_| ()).map_err(refusal)))
     }
 
     /// H_STUFF_TCE: the `count` entries from `ioba` all become `tce`. With rights,
@@ -245,6 +271,19 @@ fn entry(
     Tce::new(host, access).ok_or(code::PARAMETER)
 }
 
+/// Where the partition's `page` at `guest` is, if it is one, wholly in `piece`, and side
+/// by side with the first byte of that.
+#[inline(always)] // For the call that comes most often.
+fn whole_page(page: PageShift, piece: &Piece, guest: GuestAddr) -> Option<HostAddr> {
+    // What is below the piece, or no multiple of a page away, goes to the top: a number
+    // as no page has it.
+    let offset = guest.get().wrapping_sub(piece.guest.get());
+    let number = offset.rotate_right(page.get());
+    let inside = number < piece.bytes.wrapping_shr(page.get());
+    (inside && guest.is_aligned(page.get()))
+        .then(|| HostAddr::new(piece.host.get().wrapping_add(offset)))
+}
+
 /// Entries of the partition's that are like the one before: of the same piece of its
 /// memory, with the same rights.
 #[derive(Clone, Copy)]
@@ -336,5 +375,41 @@ impl List<'_> {
         let entry = like.and_then(|like| like.entry(tce));
         self.is_wrong |= entry.is_none();
         (entry.unwrap_or(Tce::NONE), like)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whole pages of the piece only: aligned as the partition sees them, and none of
+    /// which a part is outside.
+    #[test]
+    fn whole_pages_of_a_piece() {
+        let piece = |guest, bytes| Piece {
+            guest: GuestAddr::new(guest),
+            host: HostAddr::new(0x90_0000),
+            bytes,
+        };
+        let host = |page, piece: &Piece, guest| {
+            whole_page(page, piece, GuestAddr::new(guest)).map(HostAddr::get)
+        };
+        let even = piece(0x4_0000, 0x2_8000);
+        for (guest, expected) in [
+            (0x4_0000, Some(0x90_0000)),
+            (0x5_0000, Some(0x91_0000)),
+            (0x6_0000, None),
+            (0x5_8000, None),
+            (0x3_0000, None),
+            (0, None),
+        ] {
+            assert_eq!(host(PageShift::K64, &even, guest), expected, "{guest:#x}");
+        }
+        assert_eq!(host(PageShift::K4, &even, 0x6_7000), Some(0x92_7000));
+        assert_eq!(host(PageShift::K4, &even, 0x6_8000), None);
+        // Side by side with its first byte, and no page.
+        let odd = piece(0x4_8000, 0x3_0000);
+        assert_eq!(host(PageShift::K64, &odd, 0x4_8000), None);
+        assert_eq!(host(PageShift::K64, &odd, 0x5_8000), None);
     }
 }

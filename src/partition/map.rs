@@ -5,6 +5,7 @@ use crate::memory::ledger::REGIONS_PER_OWNER;
 use crate::tce::PageShift;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::hint::cold_path;
 
 /// One region: contiguous both as the partition sees it and in the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,11 +121,15 @@ impl GuestMap {
     /// The piece that `guest` is in. If it is in none, any or none: who asks looks.
     #[inline]
     pub fn piece(&self, guest: GuestAddr) -> Option<&Piece> {
-        if let [only] = &*self.by_guest {
-            return Some(only);
+        match &*self.by_guest {
+            [only] => Some(only),
+            pieces => {
+                // Not in the way of those with one piece.
+                cold_path();
+                let above = pieces.partition_point(|piece| piece.guest <= guest);
+                pieces.get(above.checked_sub(1)?)
+            }
         }
-        let above = self.by_guest.partition_point(|piece| piece.guest <= guest);
-        self.by_guest.get(above.checked_sub(1)?)
     }
 
     /// How the partition sees the byte at `host`, if it is its own.

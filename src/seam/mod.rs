@@ -4,6 +4,7 @@
 //! models in `sim`. All dispatch is static.
 #![forbid(unsafe_code)]
 
+pub mod lent;
 mod owner;
 mod phb;
 pub mod sync;

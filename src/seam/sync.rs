@@ -11,30 +11,43 @@ pub use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 pub use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 
 #[cfg(not(loom))]
-type RawMutex<T> = spin::mutex::TicketMutex<T>;
+type RawMutex<T> = spin::mutex::TicketMutex<T, Seldom>;
 #[cfg(not(loom))]
-type RawMutexGuard<'a, T> = spin::mutex::TicketMutexGuard<'a, T>;
+type RawMutexGuard<'a, T> = spin::mutex::TicketMutexGuard<'a, T, Seldom>;
 #[cfg(not(loom))]
-type RawRwLock<T> = spin::rwlock::RwLock<T>;
+pub(super) type RawRwLock<T> = spin::rwlock::RwLock<T, Seldom>;
 #[cfg(not(loom))]
-type RawReadGuard<'a, T> = spin::rwlock::RwLockReadGuard<'a, T>;
+pub(super) type RawReadGuard<'a, T> = spin::rwlock::RwLockReadGuard<'a, T, Seldom>;
 #[cfg(not(loom))]
-type RawWriteGuard<'a, T> = spin::rwlock::RwLockWriteGuard<'a, T>;
+pub(super) type RawWriteGuard<'a, T> = spin::rwlock::RwLockWriteGuard<'a, T, Seldom>;
 
 #[cfg(loom)]
 type RawMutex<T> = loom::sync::Mutex<T>;
 #[cfg(loom)]
 type RawMutexGuard<'a, T> = loom::sync::MutexGuard<'a, T>;
 #[cfg(loom)]
-type RawRwLock<T> = loom::sync::RwLock<T>;
+pub(super) type RawRwLock<T> = loom::sync::RwLock<T>;
 #[cfg(loom)]
-type RawReadGuard<'a, T> = loom::sync::RwLockReadGuard<'a, T>;
+pub(super) type RawReadGuard<'a, T> = loom::sync::RwLockReadGuard<'a, T>;
 #[cfg(loom)]
-type RawWriteGuard<'a, T> = loom::sync::RwLockWriteGuard<'a, T>;
+pub(super) type RawWriteGuard<'a, T> = loom::sync::RwLockWriteGuard<'a, T>;
+
+/// Waits in a loop that is seldom gone round: the way without it is laid straight.
+#[cfg(not(loom))]
+pub(super) struct Seldom;
+
+#[cfg(not(loom))]
+impl spin::RelaxStrategy for Seldom {
+    #[inline(always)]
+    fn relax() {
+        relax();
+    }
+}
 
 /// One turn of a waiting loop.
-#[inline]
+#[inline(always)]
 pub fn relax() {
+    core::hint::cold_path();
     #[cfg(not(loom))]
     core::hint::spin_loop();
     #[cfg(loom)]
@@ -46,7 +59,7 @@ pub fn relax() {
 /// inversion panics before it can wait; the image has no trace of this.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Rank {
-    /// A partition's windows, by name or by PE.
+    /// A partition's devices, by PE.
     Names,
     /// A window's table and list of PEs.
     Window,
@@ -247,10 +260,10 @@ pub struct WriteGuard<'a, T, I: Interrupts> {
 }
 
 /// A writer is there, from before it waits until the lock is open again.
-struct Announced<'a>(&'a AtomicU32);
+pub(super) struct Announced<'a>(&'a AtomicU32);
 
 impl<'a> Announced<'a> {
-    fn new(writers: &'a AtomicU32) -> Self {
+    pub(super) fn new(writers: &'a AtomicU32) -> Self {
         writers.fetch_add(1, Ordering::Relaxed);
         Self(writers)
     }

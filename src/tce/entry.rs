@@ -42,6 +42,7 @@ pub struct BadAccess(pub u64);
 
 impl Access {
     /// The rights with these bits: 1 read, 2 write, 3 both.
+    #[inline]
     pub fn from_bits(bits: u64) -> Result<Self, BadAccess> {
         match bits {
             READ => Ok(Self::Read),
@@ -84,6 +85,17 @@ impl Tce {
             return None;
         }
         Some(Self(host.get() | access.bits()))
+    }
+
+    /// As [`Tce::new`], by the bits of [`Access::from_bits`]; `None` also if these are
+    /// none.
+    #[inline]
+    pub const fn with_rights(host: HostAddr, rights: u64) -> Option<Self> {
+        if rights == 0 || rights > RIGHTS || !host.is_aligned(12) {
+            return None;
+        }
+        // There is no mapping that can only be written.
+        Some(Self(host.get() | rights | rights >> 1))
     }
 
     /// The mapping of the page that begins `bytes`, a multiple of 4 KiB, behind this
@@ -277,6 +289,17 @@ mod tests {
         );
         assert_eq!(Tce::new(HostAddr::new(0x1234_5800), Access::Read), None);
         assert!(!Tce::NONE.is_mapping());
+    }
+
+    #[test]
+    fn rights_by_their_bits_are_those_of_access() {
+        for host in [0x1234_5000, 0x1234_5800].map(HostAddr::new) {
+            for bits in [0, 1, 2, 3, 4, 5, 7, u64::MAX] {
+                let access = Access::from_bits(bits).ok();
+                let expected = access.and_then(|access| Tce::new(host, access));
+                assert_eq!(Tce::with_rights(host, bits), expected, "{bits:#x}");
+            }
+        }
     }
 
     #[test]

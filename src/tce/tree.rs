@@ -12,12 +12,15 @@ use super::shape::TableShape;
 use super::window::{Slot, SlotRange};
 use crate::addr::HostAddr;
 use crate::seam::TableMemory;
+use core::hint::cold_path;
 
 /// The entry of the table above that leads to a table, and its count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Parent {
     table: HostAddr,
     index: usize,
+    // Where in the same table its count is.
+    count: usize,
 }
 
 /// A leaf, and where in it a slot is.
@@ -100,8 +103,28 @@ impl Tree {
                 parent: None,
             });
         }
-        let mut table = self.root;
-        let mut parent = None;
+        if self.shape.levels() != 2 {
+            cold_path();
+            return self.find_deep(memory, slot);
+        }
+        // No mask: no window reaches beyond its table.
+        let index = slot.get().wrapping_shr(self.shape.index_bits()) as usize;
+        let parent = self.parent(self.root, index);
+        let entry = memory.load(parent.table, parent.index);
+        if entry == 0 {
+            return None;
+        }
+        Some(Leaf {
+            table: entry::address(entry),
+            index: self.shape.leaf_index(slot),
+            parent: Some(parent),
+        })
+    }
+
+    /// As [`Tree::find_leaf`], in more than two levels.
+    #[inline(always)] // A call would take registers from those who need none.
+    fn find_deep<M: TableMemory>(&self, memory: &M, slot: Slot) -> Option<Leaf> {
+        let (mut table, mut parent) = (self.root, None);
         let bits = self.shape.index_bits();
         let mut below = bits.wrapping_mul(self.shape.levels().wrapping_sub(1));
         while below != 0 {
@@ -110,7 +133,7 @@ impl Tree {
             if entry == 0 {
                 return None;
             }
-            parent = Some(Parent { table, index });
+            parent = Some(self.parent(table, index));
             table = entry::address(entry);
             below = below.wrapping_sub(bits);
         }
@@ -137,7 +160,7 @@ impl Tree {
                     end: Slot::new((slot.get() | below).wrapping_add(1)),
                 };
             }
-            parent = Some(Parent { table, index });
+            parent = Some(self.parent(table, index));
             table = entry::address(bits);
         }
         Position::In(Leaf {
@@ -269,7 +292,7 @@ impl Tree {
                 self.add_used(memory, parent, 1);
                 child
             };
-            parent = Some(Parent { table, index });
+            parent = Some(self.parent(table, index));
             table = child;
         }
         Some(Leaf {
@@ -295,9 +318,8 @@ impl Tree {
     #[inline]
     fn add_used<M: TableMemory>(&self, memory: &M, parent: Option<Parent>, entries: u64) {
         if let Some(parent) = parent {
-            let at = self.count_index(parent);
-            let count = memory.load(parent.table, at);
-            memory.store(parent.table, at, count.wrapping_add(entries));
+            let count = memory.load(parent.table, parent.count);
+            memory.store(parent.table, parent.count, count.wrapping_add(entries));
         }
     }
 
@@ -309,15 +331,21 @@ impl Tree {
         entries: u64,
     ) -> Option<u64> {
         let parent = parent?;
-        let at = self.count_index(parent);
-        let count = memory.load(parent.table, at).wrapping_sub(entries);
-        memory.store(parent.table, at, count);
+        let count = memory
+            .load(parent.table, parent.count)
+            .wrapping_sub(entries);
+        memory.store(parent.table, parent.count, count);
         Some(count)
     }
 
     #[inline]
-    fn count_index(&self, parent: Parent) -> usize {
-        self.shape.entries().wrapping_add(parent.index)
+    fn parent(&self, table: HostAddr, index: usize) -> Parent {
+        let count = self.shape.entries().wrapping_add(index);
+        Parent {
+            table,
+            index,
+            count,
+        }
     }
 
     /// Unlinks the leaf of `slot` and each table above it that becomes empty,
@@ -332,7 +360,7 @@ impl Tree {
             if bits == 0 {
                 return;
             }
-            *step = Some(Parent { table, index });
+            *step = Some(self.parent(table, index));
             table = entry::address(bits);
         }
         let mut chain = &mut retired.leaves;
@@ -384,7 +412,7 @@ impl Tree {
         let mut next = slot.get();
         for (level, step) in (0..self.shape.levels() - 1).zip(&mut path) {
             let index = self.shape.index(slot, level);
-            *step = Some(Parent { table, index });
+            *step = Some(self.parent(table, index));
             let below = (1 << self.shape.entry_bits(level)) - 1;
             next = (slot.get() | below).wrapping_add(1);
             let bits = memory.load(table, index);
@@ -405,7 +433,7 @@ impl Tree {
                 continue;
             }
             memory.store(parent.table, parent.index, 0);
-            memory.store(parent.table, self.count_index(parent), 0);
+            memory.store(parent.table, parent.count, 0);
             let chain = if self.shape.is_leaf(level + 1) {
                 &mut retired.leaves
             } else {

@@ -21,6 +21,7 @@ mod mutants_tables;
 mod one_page;
 mod operations;
 mod property;
+mod quickly;
 mod quiet;
 mod random_faults;
 mod recovery;

@@ -38,7 +38,14 @@ fn threads_in_one_window_never_lose_a_pin() {
                         let frame = rng.below(200);
                         let pages = 1 + rng.below(20);
                         let host = rig.host(0x1000 + frame);
-                        let result = match rng.below(4) {
+                        let one = Tce::new(host, Access::ReadWrite).unwrap();
+                        let result = match rng.below(5) {
+                            2 => rig
+                                .engine
+                                .remap_quickly(window, rig.bus(page), one)
+                                .unwrap_or_else(|| {
+                                    rig.engine.remap_one(window, rig.bus(page), one)
+                                }),
                             0 => rig.engine.map(
                                 window,
                                 rig.bus(page),
@@ -85,6 +92,29 @@ fn a_window_is_removed_while_threads_use_it() {
         std::thread::scope(|scope| {
             for thread in 0..2 {
                 let (rig, names, started) = (&rig, &names, &started);
+                // One page at a time, by number.
+                scope.spawn(move || {
+                    let mut rng = Rng::new(round * 2 + thread + 100);
+                    loop {
+                        let Some(named) = names.named(liobn) else {
+                            std::hint::spin_loop();
+                            continue;
+                        };
+                        let Some(window) = named.window() else {
+                            return;
+                        };
+                        let (page, host) =
+                            (rig.bus(rng.below(40)), rig.host(0x1000 + rng.below(32)));
+                        let entry = Tce::new(host, Access::ReadWrite).unwrap();
+                        let map = rig.engine.remap_quickly(window, page, entry);
+                        let unmap = rig.engine.unmap_quickly(window, page);
+                        for done in [map, unmap.map(|it| it.map(|_| ()))] {
+                            if let Some(Err(error)) = done {
+                                assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+                            }
+                        }
+                    }
+                });
                 scope.spawn(move || {
                     let mut rng = Rng::new(round * 2 + thread);
                     loop {

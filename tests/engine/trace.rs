@@ -78,7 +78,10 @@ fn operations_on_one_page_are_noted_as_any_others() {
             .unwrap();
         assert_eq!(rig.engine.unmap(&window, bus, 1), Ok(1));
         assert_eq!(rig.engine.unmap(&window, bus, 1), Ok(0));
-        rig.engine.remap_one(&window, bus, entry).unwrap();
+        let nothing = rig.engine.remap_quickly(&window, bus, Tce::NONE);
+        assert_eq!(nothing, None, "no mapping");
+        let quickly = rig.engine.remap_quickly(&window, bus, entry);
+        assert_eq!(quickly, Some(Ok(())));
         let one = |kind, target| (kind, Verdict::Done, 1, bus.get(), target);
         expected.extend([
             one(Kind::Map, host.get()),

@@ -3,7 +3,8 @@
 use loom::sync::Arc;
 use loom::thread;
 use pinion::memory::ledger::{Gate, GateError};
-use pinion::seam::sync::{Rank, Shared};
+use pinion::seam::lent::Lent;
+use pinion::seam::sync::{AtomicU32, Ordering, Rank, Shared};
 
 use super::explored::{Explored, spawn};
 use super::world::explore;
@@ -40,6 +41,41 @@ fn the_gate_never_admits_a_pin_after_its_release() {
         pinner.join().unwrap();
         second.join().unwrap();
         assert!(gate.is_released());
+    });
+}
+
+/// What is changed is used by nobody else, and who comes later sees the change.
+#[test]
+fn what_is_lent_changes_when_nobody_uses_it() {
+    let _runs = explore(3, || {
+        let (lent, users) = (Arc::new(Lent::new(0)), Arc::new(AtomicU32::new(0)));
+        let user = {
+            let (lent, users) = (lent.clone(), users.clone());
+            spawn(move || {
+                if let Some(value) = lent.try_use() {
+                    users.fetch_add(1, Ordering::Relaxed);
+                    assert!(*value < 2);
+                    users.fetch_sub(1, Ordering::Relaxed);
+                }
+            })
+        };
+        let changer = {
+            let (lent, users) = (lent.clone(), users.clone());
+            spawn(move || {
+                let mut value = lent.change();
+                assert_eq!(users.load(Ordering::Relaxed), 0);
+                *value += 1;
+            })
+        };
+        {
+            let value = lent.use_it();
+            users.fetch_add(1, Ordering::Relaxed);
+            assert!(*value < 2);
+            users.fetch_sub(1, Ordering::Relaxed);
+        }
+        changer.join().unwrap();
+        user.join().unwrap();
+        assert_eq!(lent.try_use().as_deref(), Some(&1));
     });
 }
 

@@ -15,6 +15,7 @@ use pinion::seam::{PeId, PhbError, TableLimits, TveSelect};
 use pinion::sim::{Failure, Machine, PhbKind, PhbModel, Step};
 use pinion::tce::{PageShift, PageSizes};
 
+use super::guest::put;
 use super::support::{Party, Rig, pe};
 
 // LoPAR's, as Linux has them (arch/powerpc/include/asm/rtas.h).
@@ -170,7 +171,7 @@ impl Guest {
     }
 
     pub fn put(&self, liobn: u32, ioba: u64, tce: u64) -> i64 {
-        self.tces().put(liobn.into(), ioba, tce)
+        put(&self.tces(), liobn.into(), ioba, tce)
     }
 
     pub fn dma(&self, function: u16, ioba: u64) -> Option<u64> {

@@ -8,7 +8,7 @@ use pinion::papr::ddw::WindowCalls;
 use pinion::papr::icp::Icp;
 use pinion::papr::messages::{Messages, Sender};
 use pinion::papr::tce::{List, TceCalls};
-use pinion::papr::{Breakpoint, Host, Next, Tables, call, quick};
+use pinion::papr::{Breakpoint, Host, Next, Quick, Tables, call, quick};
 use pinion::pci::ConfigAccess;
 use pinion::sim::{Machine, PhbKind};
 
@@ -220,9 +220,10 @@ fn tce_calls_are_quick() {
         let mut gpr = [0; 32];
         gpr[3..3 + registers.len()].copy_from_slice(registers);
         let before = gpr;
-        let done = quick(&mut gpr, model);
+        let answer = quick(&mut gpr, model);
+        let done = answer != Quick::MORE;
         assert!(done || gpr == before, "registers of {registers:?}");
-        done.then_some((gpr[3] as i64, gpr[4]))
+        done.then_some((answer.0, gpr[4]))
     };
     assert_eq!(
         quickly(&model, &[PUT, liobn, 0x3000, 0x7001]),
@@ -237,6 +238,21 @@ fn tce_calls_are_quick() {
     assert_eq!(quickly(&model, &stuff(512)), Some((0, liobn)));
     assert_eq!(quickly(&model, &stuff(513)), None);
     assert_eq!(quickly(&model, &[PUT, 5, 0, 0]), Some((-4, 5)));
+    // Without rights it unmaps, once or twice, whatever else is in the entry.
+    for _ in 0..2 {
+        assert_eq!(
+            quickly(&model, &[PUT, liobn, 0x5000, 0x7004]),
+            Some((0, liobn))
+        );
+        assert_eq!(quickly(&model, &[GET, liobn, 0x5000]), Some((0, 0)));
+    }
+    // What is unusual: a page that is mapped already, what is no page.
+    for (tce, answer) in [(0x9003, 0), (0x9003, 0), (0x9803, -4), (u64::MAX, -4)] {
+        let put = [PUT, liobn, 0x5000, tce];
+        assert_eq!(quickly(&model, &put), Some((answer, liobn)), "{tce:#x}");
+        assert_eq!(quickly(&model, &[GET, liobn, 0x5000]), Some((0, 0x9003)));
+    }
+    assert_eq!(quickly(&model, &[PUT, liobn, 0x5000, 0]), Some((0, liobn)));
     assert_eq!(quickly(&model, &[0x7ffc]), Some((-2, 0)));
     for slow in [0x58, 0xe0, 0xf000] {
         assert_eq!(quickly(&model, &[slow]), None);

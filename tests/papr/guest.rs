@@ -8,6 +8,7 @@ use pinion::dma::{Liobn, Window};
 use pinion::papr::liobn::Liobns;
 use pinion::papr::tce::{List, TceCalls};
 use pinion::partition::map::{GuestMap, Piece};
+use pinion::seam::Platform;
 use pinion::sim::{Machine, PhbKind};
 use pinion::tce::PageShift;
 
@@ -113,7 +114,7 @@ impl Guest {
     }
 
     pub fn put(&self, index: u64, tce: u64) -> i64 {
-        self.calls().put(LIOBN, self.bus(index), tce)
+        put(&self.calls(), LIOBN, self.bus(index), tce)
     }
 
     pub fn get(&self, index: u64) -> Result<u64, i64> {
@@ -159,4 +160,13 @@ pub fn copy(list: &[u64]) -> impl FnOnce(GuestAddr, usize, &mut List<'_>) -> boo
 
 pub fn unread(_: GuestAddr, _: usize, _: &mut List<'_>) -> bool {
     panic!("a list that is refused is not read")
+}
+
+/// H_PUT_TCE as a partition gets it: the short way, and the long one for what is left.
+pub fn put<P: Platform>(calls: &TceCalls<'_, P>, liobn: u64, ioba: u64, tce: u64) -> i64 {
+    let quickly = match tce & RW {
+        0 => calls.clear_quickly(liobn, ioba),
+        _ => calls.put_quickly(liobn, ioba, tce),
+    };
+    quickly.unwrap_or_else(|| calls.put(liobn, ioba, tce))
 }

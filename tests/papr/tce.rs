@@ -155,8 +155,8 @@ fn what_a_partition_says_wrong_is_a_parameter_and_changes_nothing() {
         LIOBN | 1 << 32,
         u64::MAX,
     ] {
-        assert_eq!(calls.put(liobn, guest.bus(0), good), H_PARAMETER);
-        assert_eq!(calls.put(liobn, guest.bus(0), 0), H_PARAMETER);
+        assert_eq!(put(&calls, liobn, guest.bus(0), good), H_PARAMETER);
+        assert_eq!(put(&calls, liobn, guest.bus(0), 0), H_PARAMETER);
         assert_eq!(calls.stuff(liobn, guest.bus(0), good, 1), H_PARAMETER);
         assert_eq!(calls.stuff(liobn, guest.bus(0), good, 0), H_PARAMETER);
         assert_eq!(calls.get(liobn, guest.bus(0)), Err(H_PARAMETER));
@@ -179,7 +179,7 @@ fn what_a_partition_says_wrong_is_a_parameter_and_changes_nothing() {
     ];
     for ioba in outside {
         for tce in [good, 0] {
-            assert_eq!(calls.put(LIOBN, ioba, tce), H_PARAMETER, "{ioba:#x}");
+            assert_eq!(put(&calls, LIOBN, ioba, tce), H_PARAMETER, "{ioba:#x}");
             assert_eq!(calls.stuff(LIOBN, ioba, tce, 2), H_PARAMETER, "{ioba:#x}");
             let list = [tce; 2];
             let listed = calls.put_indirect(LIOBN, ioba, 0, 2, copy(&list));

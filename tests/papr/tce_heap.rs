@@ -56,7 +56,7 @@ fn no_call_uses_the_heap() {
     };
     let (first, second, none) = (list(0), list(7), vec![0; 512]);
     // The model's frames are on the heap: the leaves are made before.
-    assert_eq!(calls.put(LIOBN, 0, 1), H_SUCCESS);
+    assert_eq!(put(&calls, LIOBN, 0, 1), H_SUCCESS);
     let nothing = |what: &str, kills: u64, expected: i64, run: &dyn Fn() -> i64| {
         let before = engine.platform().kills();
         let used = measure(|| assert_eq!(run(), expected, "{what}"));
@@ -64,14 +64,14 @@ fn no_call_uses_the_heap() {
         assert_eq!(engine.platform().kills() - before, kills, "{what}");
     };
     let indirect = |list: &[u64]| calls.put_indirect(LIOBN, 0, 0x1000, 512, copy(list));
-    nothing("put", 1, H_SUCCESS, &|| calls.put(LIOBN, 0x5000, 0x3003));
+    nothing("put", 1, H_SUCCESS, &|| put(&calls, LIOBN, 0x5000, 0x3003));
     nothing("replace", 1, H_SUCCESS, &|| {
-        calls.put(LIOBN, 0x5000, 0x4003)
+        put(&calls, LIOBN, 0x5000, 0x4003)
     });
     nothing("get", 0, 0x4003, &|| {
         calls.get(LIOBN, 0x5000).unwrap() as i64
     });
-    nothing("unmap", 1, H_SUCCESS, &|| calls.put(LIOBN, 0x5000, 0));
+    nothing("unmap", 1, H_SUCCESS, &|| put(&calls, LIOBN, 0x5000, 0));
     nothing("list", 1, H_SUCCESS, &|| indirect(&first));
     nothing("list again", 1, H_SUCCESS, &|| indirect(&second));
     nothing("list of nothing", 1, H_SUCCESS, &|| indirect(&none));
@@ -80,7 +80,7 @@ fn no_call_uses_the_heap() {
     });
     nothing("unstuff", 1, H_SUCCESS, &|| calls.stuff(LIOBN, 0, 0, 512));
     nothing("refusal", 0, H_PARAMETER, &|| {
-        calls.put(LIOBN, 0, 1 << 40 | 1)
+        put(&calls, LIOBN, 0, 1 << 40 | 1)
     });
     nothing("refused list", 0, H_PARAMETER, &|| {
         indirect(&[1 << 40 | 1; 512])

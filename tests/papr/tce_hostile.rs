@@ -128,7 +128,7 @@ fn run(guest: &Guest, wild: &Wild) -> i64 {
         .wrapping_add(*skew);
     let calls = guest.calls();
     match call {
-        Call::Put(tce) => calls.put(*liobn, ioba, *tce),
+        Call::Put(tce) => put(&calls, *liobn, ioba, *tce),
         Call::Stuff(tce, count) => calls.stuff(*liobn, ioba, *tce, *count),
         Call::Indirect { at, count, list } => {
             calls.put_indirect(*liobn, ioba, *at, *count, |from, count, to| {

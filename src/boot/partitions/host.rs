@@ -48,7 +48,7 @@ impl Tables for Partition {
 
     #[inline]
     fn tces(&self) -> Option<TceCalls<'_, Platform>> {
-        self.defined.tces()
+        Some(self.defined.tces())
     }
 
     #[inline]

@@ -47,6 +47,7 @@ pub struct Assigned {
 /// A partition that is defined, whether it runs or not.
 pub struct Defined {
     plan: Plan,
+    engine: &'static Engine<Platform>,
     domain: Domain<Platform>,
     windows: Liobns<Platform>,
     groups: Mutex<Vec<Assigned>>,
@@ -106,12 +107,13 @@ impl Defined {
     }
 
     /// What its TCE calls work on.
-    pub(super) fn tces(&self) -> Option<TceCalls<'_, Platform>> {
-        Some(TceCalls {
-            engine: engine()?,
+    #[inline]
+    pub(super) fn tces(&self) -> TceCalls<'_, Platform> {
+        TceCalls {
+            engine: self.engine,
             map: self.map(),
             windows: &self.windows,
-        })
+        }
     }
 
     /// What its calls for windows work on.
@@ -119,11 +121,10 @@ impl Defined {
         &self,
         act: impl FnOnce(&WindowCalls<'_, Platform>) -> T,
     ) -> Result<T, PartitionError> {
-        let (engine, _) = machinery()?;
         let groups = self.groups();
         let groups: Vec<_> = groups.iter().map(|it| Arc::clone(&it.group)).collect();
         Ok(act(&WindowCalls {
-            engine,
+            engine: self.engine,
             map: self.map(),
             windows: &self.windows,
             groups: &groups,
@@ -189,7 +190,7 @@ pub fn define(
     devices: &[DeviceName],
     transient: bool,
 ) -> Result<Arc<Defined>, PartitionError> {
-    let (_, ledger) = machinery()?;
+    let (engine, ledger) = machinery()?;
     if find(&plan.name).is_ok() {
         return Err(PartitionError::Exists(plan.name));
     }
@@ -201,6 +202,7 @@ pub fn define(
         dma_limit,
     };
     let defined = Arc::new(Defined {
+        engine,
         domain: Domain::new(&Machine, ledger, &grant)?,
         windows: Liobns::default(),
         groups: Mutex::default(),

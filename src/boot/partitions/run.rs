@@ -4,7 +4,7 @@ use super::host::Caller;
 use super::partitions;
 use super::{Activity, Partition, Slot, TABLE};
 use crate::boot::{events, runtime};
-use crate::cpu::guest::{self, Exit, Raised, Vcpu};
+use crate::cpu::guest::{self, CALL_NEEDS_MORE, Exit, Raised, Vcpu};
 use crate::cpu::{self, Area, msr};
 use crate::crash::{Frame, cause};
 use crate::error;
@@ -338,11 +338,13 @@ fn fail(partition: &Partition, vcpu: &Vcpu, exit: Exit) {
     partition.end(Verb::Crash);
 }
 
+const _: () = assert!(papr::Quick::MORE.0 == CALL_NEEDS_MORE);
+
 /// A hypervisor call of a kernel on its way in; see `cpu::guest::switch`.
 #[unsafe(no_mangle)]
-extern "C" fn pinion_hcall(vcpu: &mut Vcpu) -> u64 {
+extern "C" fn pinion_hcall(vcpu: &mut Vcpu) -> i64 {
     // SAFETY: the run that the vCPU is of, which outlives its last exit: whoever
     // made the vCPU has set it.
     let partition = unsafe { &*core::ptr::with_exposed_provenance(vcpu.context as usize) };
-    u64::from(!papr::quick::<Partition>(&mut vcpu.gpr, partition))
+    papr::quick::<Partition>(&mut vcpu.gpr, partition).0
 }

@@ -92,7 +92,7 @@ global_asm!(
     r#"
     .section .guest_switch, "ax"
     // r6 = how: flushes the cache, changes r6, r7, r8, CTR, CR0, and what the
-    // caller has in LR. A speculation barrier first.
+    // caller has in LR. r3 is the answer to a call. A speculation barrier first.
     .globl guest_flush_cache
 guest_flush_cache:
     ori     31, 31, 0

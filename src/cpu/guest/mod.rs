@@ -17,6 +17,7 @@ mod switch;
 
 pub use flush::{COUNT_CACHE, Cache, DISPLACEMENT, Flushes, set_flushes};
 pub use state::{Breakpoints, Vcpu, Vectors};
+pub use switch::CALL_NEEDS_MORE;
 
 use super::{Area, msr, spr};
 use crate::processor::Generation;

@@ -25,7 +25,9 @@
 //!    and PIDR as the partition has them: no translation there, no wait but for a
 //!    kill, and firmware only behind [`super::as_host`]. The ABI keeps r14 to r31,
 //!    and nothing in the image uses r13.
-//!    It answers 0 to go back at once, else a full exit follows.
+//!    It answers what the partition gets in r3, and the vCPU goes on at once (r3 in
+//!    its [`Vcpu`] is the call's number still, until the next exit); or
+//!    [`CALL_NEEDS_MORE`], and a full exit follows.
 //! 4. Back from a call, r0, r11, r12, CTR, XER and CFAR are zero: nothing of
 //!    Pinion's is left in a register. What a partition counts goes on counting:
 //!    events of a quick call are in its counters.
@@ -63,6 +65,9 @@ unsafe extern "C" {
     /// Loads them.
     pub(super) fn guest_load_vectors(from: *const Vectors);
 }
+
+/// What `pinion_hcall` answers if the call is not over.
+pub const CALL_NEEDS_MORE: i64 = 0x7fff;
 
 /// Bytes of `guest_enter`'s frame: the ABI's 32, r14 to r31, r13, LPCR, step,
 /// context, and the largest time of a decrementer.
@@ -186,18 +191,18 @@ guest_exit:
     mr      3, 11
     bl      pinion_hcall            // of the same TOC: nothing to restore
     mfspr   12, {HSPRG0}
-    cmpdi   3, 0
+    cmpdi   3, {MORE}
     ld      11, {GUEST}(12)
-    bne     1f
+    beq     1f
     ld      6, {FLUSH}(12)
     cmpdi   6, 0
     bnel    guest_flush_cache
-    ld      3, {GUEST_HANDLER}(12)
+    ld      8, {GUEST_HANDLER}(12)
     ld      4, {V_NIP}(11)
     ld      5, {V_MSR}(11)
     ld      6, {V_LR}(11)
     ld      7, {V_CR}(11)
-    std     3, {HANDLER}(12)
+    std     8, {HANDLER}(12)
     mtspr   {HSRR0}, 4
     mtspr   {HSRR1}, 5
     mtlr    6
@@ -206,7 +211,7 @@ guest_exit:
     mtctr   0
     mtxer   0
     mtspr   {CFAR}, 0               // rfid would set it
-    .irp n, 1,2,3,4,5,6,7,8,9,10
+    .irp n, 1,2,4,5,6,7,8,9,10
     ld      \n, {V_GPR}+\n*8(11)
     .endr
     li      11, 0
@@ -367,6 +372,7 @@ guest_load_vectors:
     .previous
 "#,
     FRAME = const FRAME,
+    MORE = const CALL_NEEDS_MORE,
     LPCR = const spr::LPCR,
     LPIDR = const spr::LPIDR,
     PIDR = const spr::PIDR,

@@ -12,20 +12,25 @@ use super::holdings::Holdings;
 use super::region::Region;
 use crate::addr::HostAddr;
 use crate::kill::Killed;
+use crate::memory::span::Span;
 use crate::seam::Interrupts;
 
-/// A region of one owner, which may be gone by now.
+/// A region of one owner, which may be gone by now, as pages of one size.
 pub struct KnownRegion {
+    pages: Span,
     region: Arc<Region>,
     owner: OwnerId,
 }
 
 impl<I: Interrupts> Holdings<I> {
-    /// The region that `host` is in.
-    pub fn known(&self, host: HostAddr) -> Option<KnownRegion> {
+    /// The region that `host` is in, for pages of `1 << page_shift` bytes.
+    pub fn known(&self, host: HostAddr, page_shift: u32) -> Option<KnownRegion> {
         let region = self.regions.read().shared(host)?;
-        let owner = self.owner();
-        Some(KnownRegion { region, owner })
+        Some(KnownRegion {
+            pages: region.span(page_shift, 0),
+            region,
+            owner: self.owner(),
+        })
     }
 }
 
@@ -35,14 +40,12 @@ impl KnownRegion {
         self.region.offset(host).is_some() && !self.region.gate().is_closed()
     }
 
-    /// Pins the page of `1 << page_shift` bytes at `host`. `None` if the page is
-    /// not wholly in this region, or the region is not as it is most of the time:
-    /// [`Holdings::pin`] tells which.
+    /// Pins the page at `host`. `None` if that is no page, or not wholly in this
+    /// region, or the region is not as it is most of the time: [`Holdings::pin`]
+    /// tells which.
     #[inline]
-    pub fn pin_page(&self, host: HostAddr, page_shift: u32) -> Option<PagePin<'_>> {
-        let offset = self.region.offset(host)?;
-        let room = self.region.bytes().wrapping_sub(offset);
-        if room.wrapping_shr(page_shift) == 0 || !self.region.gate().pin_one() {
+    pub fn pin_page(&self, host: HostAddr) -> Option<PagePin<'_>> {
+        if !self.pages.has(host.get()) || !self.region.gate().pin_one() {
             return None;
         }
         Some(PagePin(&self.region))
@@ -119,33 +122,41 @@ mod tests {
         let (killed, foreign) = (proof(&stakes[0]), proof(&stakes[1]));
         let pins = || holdings.region(0).unwrap().pins;
         // A weak exchange may fail now and then: not a thousand times.
-        let pin = |known: &KnownRegion, host, shift| {
-            let mut pins = (0..1000).filter_map(|_| known.pin_page(host, shift));
+        let pin = |known: &KnownRegion, host| {
+            let mut pins = (0..1000).filter_map(|_| known.pin_page(host));
             pins.next().map(PagePin::keep).is_some()
         };
         ledger.grant(&holdings, start, 0x4000, 12).unwrap();
-        let known = holdings.known(page).unwrap();
+        let known = holdings.known(page, 12).unwrap();
         assert!(known.admits(page) && !known.admits(HostAddr::new(0x5000)));
-        assert!(!pin(&known, page, 12), "nothing was pinned in it before");
+        assert!(!pin(&known, page), "nothing was pinned in it before");
         // Pinned by nobody: it can go at once.
         ledger.close(&holdings, start).unwrap();
         assert!(!known.admits(page));
         let _free = ledger.reclaim(&holdings, start).unwrap();
         ledger.grant(&holdings, start, 0x4000, 12).unwrap();
         holdings.pin(page, 1, 12).unwrap().keep();
-        assert!(!pin(&known, page, 12) && pins() == 1);
+        assert!(!pin(&known, page) && pins() == 1);
         assert!(!known.release_page(page, 12, true, &killed));
         assert!(pins() == 1 && !holdings.is_dirty(page));
 
-        let known = holdings.known(page).unwrap();
-        assert!(pin(&known, page, 12) && pins() == 2);
-        assert!(known.pin_page(page, 12).is_some());
+        let known = holdings.known(page, 12).unwrap();
+        assert!(pin(&known, page) && pins() == 2);
+        assert!(known.pin_page(page).is_some());
         assert_eq!(pins(), 2, "what is not kept goes");
-        // Not wholly inside, and not inside.
-        assert!(pin(&known, page, 13));
-        assert!(!pin(&known, HostAddr::new(0x4000), 13));
-        assert!(!pin(&known, HostAddr::new(0x5000), 12));
-        assert!(!pin(&known, HostAddr::new(0), 12));
+        // No page, not wholly inside, and not inside.
+        let wide = holdings.known(page, 13).unwrap();
+        assert!(pin(&wide, page));
+        for (known, none) in [
+            (&known, 0x2800),
+            (&known, 0x5000),
+            (&known, 0),
+            (&wide, 0x3000),
+            (&wide, 0x1000),
+            (&wide, 0x4000),
+        ] {
+            assert!(!pin(known, HostAddr::new(none)), "{none:#x}");
+        }
         assert!(!known.release_page(HostAddr::new(0x5000), 12, true, &killed));
         assert!(!known.release_page(page, 12, true, &foreign));
         assert!(pins() == 3 && !holdings.is_dirty(page));
