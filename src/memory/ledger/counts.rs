@@ -3,6 +3,7 @@
 use arrayvec::ArrayVec;
 
 use super::REGIONS_PER_OWNER;
+use super::gate::GateError;
 use super::holdings::Holdings;
 use super::region::RegionNumber;
 use super::regions::Regions;
@@ -102,16 +103,19 @@ impl RegionCounts {
         self.counts.drain(..)
     }
 
-    /// Adds all pins to the regions: all or, if one of them admits none, nothing.
-    pub(super) fn pin(&self, regions: &Regions) -> bool {
+    /// Adds all pins to the regions. If one of them admits none, nothing is added: the
+    /// error is the first such region, in the order in which they came here.
+    pub(super) fn pin(&self, regions: &Regions) -> Result<(), (RegionNumber, GateError)> {
         for (done, &(number, pins)) in self.counts.iter().enumerate() {
             let region = regions.numbered(number);
-            if region.is_none_or(|region| region.gate().pin(pins).is_err()) {
+            debug_assert!(region.is_some(), "counted region {number:?} is gone");
+            let admitted = region.map_or(Err(GateError::Closed), |it| it.gate().pin(pins));
+            if let Err(error) = admitted {
                 unpin(regions, self.counts.iter().take(done).copied());
-                return false;
+                return Err((number, error));
             }
         }
-        true
+        Ok(())
     }
 
     /// Removes all pins from the regions.

@@ -4,7 +4,7 @@ use super::REGIONS_PER_OWNER;
 use super::counts::RegionCounts;
 use super::holdings::Holdings;
 use super::pins::{PinError, Stop};
-use super::region::Region;
+use super::region::{Region, RegionNumber};
 use super::regions::Regions;
 use crate::addr::HostAddr;
 use crate::memory::span::{self, Span};
@@ -32,59 +32,87 @@ impl<I: Interrupts> Holdings<I> {
             holdings: self,
             pages,
             pinned: entries,
+            page_shift,
         })
     }
 
-    /// As [`Holdings::pin_each`], one by one: to tell what is wrong. Returns how many
-    /// pages there are.
+    /// As [`Holdings::pin_each`], to tell what is wrong. Returns how many pages there
+    /// are.
     #[cold]
+    #[inline(never)] // It has a large frame.
     fn pin_in_turn<T: Copy + Into<u64>>(
         &self,
         entries: &[T],
         page_shift: u32,
     ) -> Result<usize, (usize, PinError)> {
         let regions = self.regions.read();
-        let mut pages = 0;
-        for (number, &entry) in entries.iter().enumerate() {
-            let bits = entry.into();
-            if bits == 0 {
-                continue;
-            }
-            if let Err(stop) = pin_one(&regions, bits, page_shift) {
-                drop(regions);
-                // The pages before this one lose their pins.
-                self.unpin_list(entries.get(..number).unwrap_or(&[]));
-                return Err((number, stop.at(self.owner())));
-            }
-            pages += 1;
+        let mut counts = RegionCounts::new();
+        let owned = count_in_turn(&regions, entries, page_shift, &mut counts);
+        // By the order in which the regions came: what is found is the first.
+        if let Err((number, error)) = counts.pin(&regions) {
+            let is_there = |&entry: &T| {
+                let bits = entry.into();
+                let found = regions.find(HostAddr::new(span::page(bits)));
+                bits != 0 && found.is_some_and(|region| region.number() == number)
+            };
+            let first = entries.iter().position(is_there).unwrap_or(0);
+            let stop = Stop::Gate(host_of(entries, first), error);
+            return Err((first, stop.at(self.owner())));
         }
-        Ok(pages)
+        if owned != entries.len() {
+            counts.unpin(&regions);
+            let stop = Stop::NotOwned(host_of(entries, owned));
+            return Err((owned, stop.at(self.owner())));
+        }
+        Ok(counts.total() as usize)
     }
 
     /// Removes a pin of the page of each entry that has one: of entries that are in
     /// no table.
     #[cold]
-    fn unpin_list<T: Copy + Into<u64>>(&self, entries: &[T]) {
+    #[inline(never)] // It has a large frame.
+    fn unpin_list<T: Copy + Into<u64>>(&self, entries: &[T], page_shift: u32) {
         let regions = self.regions.read();
-        let entries = entries.iter().map(|&entry| entry.into());
-        for bits in entries.filter(|&bits| bits != 0) {
-            let host = HostAddr::new(span::page(bits));
-            match regions.find(host) {
-                Some(region) => region.gate().unpin(1),
-                None => debug_assert!(false, "pinned page {host:#x} is nobody's"),
-            }
-        }
+        let mut counts = RegionCounts::new();
+        let known = count_in_turn(&regions, entries, page_shift, &mut counts);
+        debug_assert!(known == entries.len(), "pinned page {known} is nobody's");
+        counts.unpin(&regions);
     }
 }
 
-/// Pins the page of entry `bits`.
-fn pin_one(regions: &Regions, bits: u64, page_shift: u32) -> Result<(), Stop> {
-    let host = HostAddr::new(span::page(bits));
-    let whole = |region: &&Region| region.span(page_shift, bits).has(bits);
-    let region = regions.find(host).filter(whole);
-    let region = region.ok_or(Stop::NotOwned(host))?;
-    let pinned = region.gate().pin(1);
-    pinned.map_err(|error| Stop::Gate(host, error))
+/// The page of entry `number`.
+fn host_of<T: Copy + Into<u64>>(entries: &[T], number: usize) -> HostAddr {
+    let bits = entries.get(number).map_or(0, |&entry| entry.into());
+    HostAddr::new(span::page(bits))
+}
+
+/// Counts the pages of `entries` by their regions, up to the first that is not wholly
+/// in one. Returns its number, or that behind the last.
+fn count_in_turn<T: Copy + Into<u64>>(
+    regions: &Regions,
+    entries: &[T],
+    page_shift: u32,
+    counts: &mut RegionCounts,
+) -> usize {
+    let mut home = (Span::NONE, RegionNumber::default());
+    let is_other = |&entry: &T| {
+        let bits = entry.into();
+        if bits == 0 {
+            return false;
+        }
+        let page = span::page(bits);
+        if !home.0.has(page) {
+            let found = regions.find(HostAddr::new(page));
+            let found = found.map(|region| (region.span(page_shift, 0), region.number()));
+            match found.filter(|(span, _)| span.has(page)) {
+                Some(found) => home = found,
+                None => return true,
+            }
+        }
+        counts.add(home.1, 1);
+        false
+    };
+    entries.iter().position(is_other).unwrap_or(entries.len())
 }
 
 /// Pins the pages of all entries. Returns how many there were; `None` if something is
@@ -149,7 +177,8 @@ fn pin_by_region<T: Copy + Into<u64>>(
     let mut counts = RegionCounts::new();
     counts.add(home.number(), done as u64);
     let pages = count_by_region(regions, entries, page_shift, &mut counts)?;
-    counts.pin(regions).then_some(pages.wrapping_add(done))
+    counts.pin(regions).ok()?;
+    Some(pages.wrapping_add(done))
 }
 
 /// Counts the pages of all entries by their regions. Returns how many there were;
@@ -221,6 +250,7 @@ pub struct ScatteredPins<'a, I: Interrupts, T: Copy + Into<u64>> {
     holdings: &'a Holdings<I>,
     pages: usize,
     pinned: &'a [T],
+    page_shift: u32,
 }
 
 impl<I: Interrupts, T: Copy + Into<u64>> ScatteredPins<'_, I, T> {
@@ -241,7 +271,7 @@ impl<I: Interrupts, T: Copy + Into<u64>> Drop for ScatteredPins<'_, I, T> {
     #[inline]
     fn drop(&mut self) {
         if !self.pinned.is_empty() {
-            self.holdings.unpin_list(self.pinned);
+            self.holdings.unpin_list(self.pinned, self.page_shift);
         }
     }
 }
