@@ -186,6 +186,7 @@ impl ManyCounts<'_> {
     #[inline]
     pub(super) fn add(&mut self, number: RegionNumber, pins: u64) {
         let Some(place) = self.places.get_mut(number.index()) else {
+            debug_assert!(false, "region {number:?} has no place");
             return;
         };
         match self.counts.get_mut(usize::from(*place)) {

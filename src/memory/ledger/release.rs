@@ -29,7 +29,8 @@ impl<I: Interrupts> Holdings<I> {
 
 impl<I: Interrupts> Held<'_, I> {
     /// Starts to release pages that entries stood for. `None` if the kill was for
-    /// another owner. `counts` is empty, and so again in the end.
+    /// another owner. `counts` must be empty, as all that it has is released with the
+    /// pages; it is empty again in the end.
     #[inline]
     pub fn releaser<'t>(
         &'t self,
@@ -37,6 +38,7 @@ impl<I: Interrupts> Held<'_, I> {
         counts: &'t mut RegionCounts,
         killed: &Killed,
     ) -> Option<Releaser<'t>> {
+        debug_assert!(counts.is_empty(), "{counts:?} would be released too");
         let mine = self.holdings.believes(killed);
         mine.then(|| Releaser {
             run: Run::new(&self.regions, page_shift, counts),
