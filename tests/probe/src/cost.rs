@@ -2,7 +2,7 @@
 //! timebase, compared with a loop whose instructions are known. Each line is a
 //! row for `cargo xtask bench`.
 
-use crate::call::{CPPR, NOTHING, hypervisor};
+use crate::call::{CONFER, CPPR, NOTHING, hypervisor};
 use crate::device::{BOTH, BUFFERS, GET_TCE, LIST, PAGE, PUT_TCE, PUT_TCE_INDIRECT, STUFF_TCE};
 use crate::device::{Device, write_list};
 use crate::println;
@@ -91,10 +91,19 @@ impl Bench {
     }
 }
 
+/// Gives the thread to the others that share it.
+pub fn give_way() {
+    hypervisor(CONFER, &[u64::MAX, 0]);
+}
+
 /// Measures all rows, or the one that the arguments ask for.
 pub fn measure(tree: u64) {
     let ticks = known().max(1);
     let bench = Bench { tree, ticks };
+    // Beside one that gives way at once: only if it is asked for.
+    if words::told(tree, "row=world-switch") {
+        bench.row("world-switch", (100, 2), |_| give_way(), || {});
+    }
     for (id, token) in [("null-hcall", NOTHING), ("full-exit", CPPR)] {
         let call = |_| {
             hypervisor(token, &[0]);

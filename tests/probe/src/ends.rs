@@ -2,6 +2,7 @@
 
 use crate::call;
 use crate::checks::{Outcome, spin};
+use crate::cost;
 use crate::device::{BOTH, BUFFERS, Device, PAGE};
 use crate::edu::Edu;
 use crate::get;
@@ -23,7 +24,8 @@ const HELD: u64 = 3;
 /// spins for ever; `probe=crash` gives up, `probe=wait` waits for ever, `probe=hold` maps pages
 /// for its edu, lets it use one, and then waits for ever, `probe=keep` keeps an
 /// interrupt of its edu until that is taken away, and then waits for ever,
-/// `probe=hostile` does what it must not, `probe=state` watches its own state.
+/// `probe=hostile` does what it must not, `probe=state` watches its own state,
+/// `probe=yield` gives its thread to others whenever it gets it.
 pub fn if_told(tree: u64) {
     if words::told(tree, "probe=check") {
         check();
@@ -54,6 +56,11 @@ pub fn if_told(tree: u64) {
     }
     if words::told(tree, "probe=hostile") {
         hostile::run();
+    }
+    if words::told(tree, "probe=yield") {
+        loop {
+            cost::give_way();
+        }
     }
     if words::told(tree, "probe=wait") {
         println!("probe: waits");

@@ -95,6 +95,9 @@ fn runs(workspace: &Workspace, options: &BenchOptions, board: &Board) -> Result<
             runs.push((threads, format!("-threads-{count}")));
         }
         runs.push((alone, String::new()));
+        let pair = partition::pair(workspace)?;
+        let switched = run("", &|setting| setting.initrd = Some(pair.clone()));
+        runs.push((switched, String::new()));
         for count in PARTITIONS {
             let many = partition::many(workspace, count)?;
             let among = run("", &|setting| setting.initrd = Some(many.clone()));

@@ -49,6 +49,10 @@ pub fn in_words(id: &str) -> (String, &'static str) {
             "translate" => ("translate the address of 1 page".to_owned(), "page"),
             "null-hcall" => ("null hcall".to_owned(), "call"),
             "full-exit" => ("full exit and entry".to_owned(), "exit"),
+            "world-switch" => (
+                "world switch to another partition, flushes included".to_owned(),
+                "switch",
+            ),
             "h-put-tce-unmap" => ("H_PUT_TCE that unmaps, kill included".to_owned(), "call"),
             "h-get-tce" => ("H_GET_TCE".to_owned(), "call"),
             "kill" => ("kill alone".to_owned(), "kill"),

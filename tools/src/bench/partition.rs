@@ -11,6 +11,8 @@ use crate::{bundle, image};
 /// What the probe is told: to measure, or to be there and nothing else.
 const MEASURE: &str = "probe=cost";
 const WAIT: &str = "probe=wait";
+/// To give its thread away whenever it gets it.
+const YIELD: &str = "probe=yield";
 
 /// Where they are written.
 const FOLDER: &str = "target/bench";
@@ -50,6 +52,16 @@ pub fn many(workspace: &Workspace, count: usize) -> Result<PathBuf> {
         .map(|word| format!("share; bootargs = \"{word}\";{START}"))
         .collect();
     make(workspace, &format!("partitions-{count}"), &all)
+}
+
+/// A manifest with two partitions on one thread, which give it to each other.
+///
+/// # Errors
+/// It does not build.
+pub fn pair(workspace: &Workspace) -> Result<PathBuf> {
+    let measure = format!("{MEASURE} row=world-switch");
+    let both = [YIELD, &measure].map(|word| format!("share; bootargs = \"{word}\";{START}"));
+    make(workspace, "pair", &both)
 }
 
 /// The bundle `name`, with a partition for each of `more` properties.
