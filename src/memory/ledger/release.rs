@@ -1,5 +1,5 @@
 //! Releases pages that are given one by one, in any order: each region's gate is
-//! touched once.
+//! touched once, when the [`Releaser`] of all of them is dropped.
 
 use super::counts::RegionCounts;
 use super::holdings::Holdings;

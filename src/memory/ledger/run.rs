@@ -22,7 +22,7 @@ pub trait Scan {
 /// Where a page is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
-    /// There was no page before it.
+    /// There was no page before it, or [`Pages::take_each`] took what was.
     First,
     /// In the region of the page before: those that follow may be worth
     /// [`Pages::take_like`].
@@ -42,8 +42,8 @@ pub trait Pages {
     /// bits. Returns how many those were.
     fn take_like(&mut self, bits: u64, wrote: bool, scan: impl Scan) -> u64;
 
-    /// Takes the pages of all entries that `scan` meets, of any regions. Returns how
-    /// many those were.
+    /// Takes the pages of entries that `scan` meets, of any regions: it may stop before
+    /// `scan` is at its end. Returns how many those were.
     fn take_each(&mut self, scan: impl Scan) -> u64;
 }
 
@@ -106,7 +106,8 @@ impl<'r> Run<'r> {
     }
 
     /// Counts the pages that `scan` meets, each by its region, and marks those that
-    /// were written; `before` each of them.
+    /// were written. Calls `before` for each, with whether it was written, before it is
+    /// marked. Stops early at a page that no region has as a whole.
     #[inline]
     pub(super) fn wander(&mut self, scan: &mut impl Scan, mut before: impl FnMut(bool)) -> u64 {
         self.leave();
@@ -161,12 +162,13 @@ impl<'r> Run<'r> {
     /// Removes the pins of all pages.
     #[inline]
     pub(super) fn unpin(&mut self) {
-        // Most have one region only, which needs no count.
-        if let Some(region) = self.region.take() {
-            region.gate().unpin(self.count);
-        }
         if !self.counts.is_empty() {
+            // The run's region may be among them.
+            self.leave();
             self.counts.unpin(self.regions);
+        } else if let Some(region) = self.region.take() {
+            // Most have one region only, which needs no count.
+            region.gate().unpin(self.count);
         }
     }
 }
