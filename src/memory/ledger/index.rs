@@ -1,4 +1,4 @@
-//! Which of many sorted starts an address belongs to, without a search.
+//! A guess which of many sorted starts an address belongs to, without a search.
 
 use alloc::boxed::Box;
 use core::ops::Range;

@@ -1,4 +1,5 @@
-//! One owner's list of regions: found by address and by number, without a search.
+//! One owner's list of regions: found by number, and by address with one look where
+//! they are of like size, with a few where many are close together.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -45,6 +46,9 @@ impl Spot {
 /// allocates after it is made.
 pub(super) struct Regions {
     sorted: Vec<Arc<Region>>,
+    // Their numbers: a search looks at spots only, not at the regions, whose gates other
+    // threads write.
+    order: Vec<RegionNumber>,
     // By number.
     spots: Box<[Spot; REGIONS_PER_OWNER]>,
     index: Index,
@@ -55,6 +59,7 @@ impl Regions {
     pub(super) fn new() -> Self {
         Self {
             sorted: Vec::with_capacity(REGIONS_PER_OWNER),
+            order: Vec::with_capacity(REGIONS_PER_OWNER),
             spots: Box::new([const { Spot::NONE }; REGIONS_PER_OWNER]),
             index: Index::new(),
         }
@@ -77,10 +82,14 @@ impl Regions {
 
     /// Index of the region that `host` is in.
     fn index_of(&self, host: HostAddr) -> Option<usize> {
-        let above = self.sorted.partition_point(|region| region.start() <= host);
-        let index = above.checked_sub(1)?;
-        self.get(index)?.offset(host)?;
+        let index = last_from(&self.order, host, |number| self.spot(number))?;
+        self.spot(*self.order.get(index)?)?.offset(host)?;
         Some(index)
+    }
+
+    #[inline]
+    fn spot(&self, number: RegionNumber) -> Option<&Spot> {
+        self.spots.get(number.index())
     }
 
     /// The region that `host` is in.
@@ -105,11 +114,12 @@ impl Regions {
 
     #[cold]
     fn search(&self, host: HostAddr) -> Option<Found> {
-        let region = self.get(self.index_of(host)?)?;
+        let number = *self.order.get(self.index_of(host)?)?;
+        let spot = self.spot(number)?;
         Some(Found {
-            number: region.number(),
-            offset: region.offset(host)?,
-            bytes: region.bytes(),
+            number,
+            offset: spot.offset(host)?,
+            bytes: spot.bytes,
         })
     }
 
@@ -169,6 +179,9 @@ impl Regions {
         let name = |region: &Arc<Region>| (region.start().get(), region.number().get());
         let last = self.sorted.last().map_or(0, |region| region.last().get());
         self.index.rebuild(self.sorted.iter().map(name), last);
+        self.order.clear();
+        self.order
+            .extend(self.sorted.iter().map(|region| region.number()));
         self.spots.fill_with(|| Spot::NONE);
         for region in &self.sorted {
             if let Some(spot) = self.spots.get_mut(region.number().index()) {
@@ -176,6 +189,17 @@ impl Regions {
             }
         }
     }
+}
+
+/// Index of the last number in `order` whose region starts at or below `host`. `look`
+/// gives a region's place: it is asked at most nine times for 256.
+fn last_from<'s>(
+    order: &[RegionNumber],
+    host: HostAddr,
+    look: impl Fn(RegionNumber) -> Option<&'s Spot>,
+) -> Option<usize> {
+    let is_below = |&number: &RegionNumber| look(number).is_some_and(|at| at.start <= host.get());
+    order.partition_point(is_below).checked_sub(1)
 }
 
 /// Where an address was found.
@@ -222,6 +246,44 @@ impl<'r> Finder<'r> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use core::cell::Cell;
+
+    /// All but one in one bucket of the index, which names the last of them: the
+    /// others are searched by halves.
+    #[test]
+    fn f20_a_look_up_looks_at_few_of_regions_in_a_heap() {
+        let mut regions = Regions::new();
+        let far = HostAddr::new(1 << 50);
+        // Not by address, so that a number is not an index.
+        let near = |number: u64| HostAddr::new((1 + number * 101 % 255) << 13);
+        for start in (0..255).map(near).chain([far]) {
+            let region = Region::new(start, 0x1000, 12).unwrap();
+            regions.insert(Arc::new(region), OwnerId(1)).unwrap();
+        }
+        let log2 = REGIONS_PER_OWNER.ilog2();
+        let (mut most, mut searched) = (0, 0);
+        for start in (0..255).map(near).chain([far]) {
+            let guess = regions.index.guesses().guess(start.get());
+            let number = regions.at(start).unwrap().number();
+            searched += u32::from(guess != Some(number.get()));
+            for host in [start.get() - 1, start.get(), start.get() + 0xfff].map(HostAddr::new) {
+                let looks = Cell::new(0);
+                let index = last_from(&regions.order, host, |number| {
+                    looks.set(looks.get() + 1);
+                    regions.spot(number)
+                });
+                let region = index.and_then(|index| regions.get(index));
+                let inside = region.filter(|region| region.offset(host).is_some());
+                let expected = (host >= start).then_some(start);
+                assert_eq!(inside.map(Region::start), expected, "{host:#x}");
+                assert_eq!(regions.find(host).map(Region::start), expected);
+                // And one to see whether the end is above it.
+                most = most.max(looks.get() + 1);
+            }
+        }
+        assert!((log2..=log2 + 2).contains(&most), "{most} looks");
+        assert_eq!(searched, 254);
+    }
 
     #[test]
     fn a_region_keeps_its_number_when_others_come_and_go() {
