@@ -9,6 +9,8 @@ pub const WINDOW: u64 = 6000;
 /// IO pages of each region.
 pub const REGION: u64 = 640;
 pub const REGIONS: u64 = 4;
+/// Which party has a window: of the regions, each has two side by side at first.
+pub const PARTY: [usize; 3] = [0, 0, 1];
 
 #[derive(Clone, Debug)]
 pub enum Op {
@@ -110,18 +112,25 @@ pub fn op() -> impl Strategy<Value = Op> {
         access(),
     );
     let entry = (region.clone(), frame.clone(), 0u8..4);
-    // Of the two regions that an owner has at first, alternating or in runs, all with
-    // the same rights or not: all of it is likely to be mapped.
-    let mixed = (0..REGIONS / 2, 0u64..2, any::<bool>()).prop_flat_map(|(pair, most, same)| {
+    // Of the two regions that the window's owner has at first, alternating or in runs, all
+    // with the same rights or not: all of it is likely to be mapped. Some are longer than
+    // what goes at a time, 512 entries, and some go from one leaf to the next.
+    let runs = prop_oneof![15 => Just(12), 1 => Just(250)];
+    let kind = (window.clone(), runs, 0u64..2, any::<bool>());
+    let mixed = kind.prop_flat_map(|(window, runs, most, same)| {
+        let pair = PARTY[window] as u64;
         let rights = if same { 3u8..4 } else { 0..4 };
         let run = (0u64..2, 0..REGION - 8, rights, 1..8 * most + 2);
-        prop::collection::vec(run, 1..12).prop_map(move |runs| {
+        let list = prop::collection::vec(run, 1..runs).prop_map(move |runs| {
             let pages = |(region, frame, rights, pages)| {
                 (0..pages).map(move |page| (2 * pair + region, frame + page % 8, rights))
             };
             runs.into_iter().flat_map(pages).collect::<Vec<_>>()
-        })
+        });
+        (Just(window), list)
     });
+    let near_end = (1u64..12, 1u64..20).prop_map(|(leaf, left)| leaf * 512 - left);
+    let mixed_page = prop_oneof![2 => page.clone(), 1 => near_end];
     prop_oneof![
         12 => run.clone().prop_map(|(window, page, region, frame, pages, access)|
             Op::Map { window, page, region, frame, pages, access }),
@@ -134,7 +143,7 @@ pub fn op() -> impl Strategy<Value = Op> {
             Op::RemapSame { window, page, region, frame, pages, unmap }),
         4 => (window.clone(), page.clone(), prop::collection::vec(entry, 0..24)).prop_map(|(window, page, list)|
             Op::RemapList { window, page, list }),
-        3 => (window.clone(), page.clone(), mixed).prop_map(|(window, page, list)|
+        3 => (mixed, mixed_page).prop_map(|((window, list), page)|
             Op::RemapList { window, page, list }),
         2 => (window.clone(), page.clone(), any::<u64>()).prop_map(|(window, page, offset)|
             Op::Translate { window, page, offset }),

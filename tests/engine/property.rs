@@ -13,7 +13,7 @@ use pinion::tce::{Access, Tce};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::operations::{Case, Op, REGION, REGIONS, WINDOW, case, op};
+use super::operations::{Case, Op, PARTY, REGION, REGIONS, WINDOW, case, op};
 use super::support::{Party, Rig, pe};
 
 const CASES: u32 = 2300;
@@ -37,9 +37,6 @@ struct World {
     shared: bool,
     steps: u64,
 }
-
-/// Which party has a window.
-const PARTY: [usize; 3] = [0, 0, 1];
 
 fn region_start(region: u64) -> u64 {
     // Regions 0 and 1, 2 and 3 touch: runs may cross from one to the other.
@@ -298,6 +295,9 @@ impl World {
                 };
                 assert_eq!(result.err().map(|e| e.kind()), expected, "{result:?}");
                 if result.is_ok() {
+                    if entries.len() > 512 {
+                        LONG_LISTS.fetch_add(1, Ordering::Relaxed);
+                    }
                     for (p, (frame, tce)) in (page..).zip(entries) {
                         self.forget(window, p);
                         if tce.is_mapping() {
@@ -559,6 +559,8 @@ impl World {
 }
 
 static OPERATIONS_DONE: AtomicU64 = AtomicU64::new(0);
+/// Lists mapped that are longer than what goes at a time.
+static LONG_LISTS: AtomicU64 = AtomicU64::new(0);
 
 #[test]
 fn a_million_operations_agree_with_the_reference() {
@@ -582,4 +584,6 @@ fn a_million_operations_agree_with_the_reference() {
         })
         .unwrap_or_else(|error| panic!("{error}"));
     assert!(OPERATIONS_DONE.load(Ordering::Relaxed) >= 1_000_000);
+    let long = LONG_LISTS.load(Ordering::Relaxed);
+    assert!(long >= 100, "{long} long lists");
 }
