@@ -3,7 +3,7 @@
 use pinion::dma::{DetachMode, DmaError};
 
 use super::explored::spawn;
-use super::world::{OTHER_PE, PE, REGION, explore, world};
+use super::world::{OTHER_PE, OTHER_REGION, PE, REGION, explore, world};
 
 #[test]
 fn a_region_that_is_taken_back_is_reached_by_no_device() {
@@ -24,6 +24,37 @@ fn a_region_that_is_taken_back_is_reached_by_no_device() {
         mapper.join().unwrap();
         assert!(gone || world.try_reclaim());
         world.dma(3);
+        world.check();
+    });
+}
+
+/// A list of two regions, of which one is taken back, is mapped and unmapped as a
+/// whole, or leaves no pin in the other.
+#[test]
+fn one_of_the_regions_of_a_list_is_taken_back() {
+    let _runs = explore(3, || {
+        let world = world(512, 1);
+        world.grant_other();
+        let mapper = {
+            let world = world.clone();
+            spawn(
+                move || match world.remap(3, &[REGION, OTHER_REGION, REGION]) {
+                    Ok(()) => {
+                        world.dma(4);
+                        assert_eq!(world.unmap_pages(3, 3), Ok(3));
+                    }
+                    Err(DmaError::Pin { error, .. }) => assert_eq!(error.host(), OTHER_REGION),
+                    Err(error) => panic!("{error}"),
+                },
+            )
+        };
+        world.ledger.close(&world.holdings, OTHER_REGION).unwrap();
+        let gone = world.try_reclaim_of(OTHER_REGION);
+        world.dma(4);
+        mapper.join().unwrap();
+        assert_eq!(world.holdings.region_of(REGION).unwrap().pins, 0);
+        assert!(gone || world.try_reclaim_of(OTHER_REGION));
+        world.dma(4);
         world.check();
     });
 }

@@ -8,7 +8,7 @@ use pinion::dma::{DmaError, Engine, Quota, Window, WindowConfig};
 use pinion::memory::ledger::{Holdings, Ledger, LedgerError, OwnerId};
 use pinion::seam::{PeId, PhbError};
 use pinion::sim::{Failure, Machine, PhbKind, PhbModel};
-use pinion::tce::{Access, PageShift, PageSizes, TableShape};
+use pinion::tce::{Access, PageShift, PageSizes, TableShape, Tce};
 
 use super::explored::Explored;
 
@@ -16,6 +16,8 @@ pub const PE: PeId = PeId { phb: 0, pe: 0 };
 pub const OTHER_PE: PeId = PeId { phb: 0, pe: 1 };
 pub const OWNER: OwnerId = OwnerId(1);
 pub const REGION: HostAddr = HostAddr::new(0x10_0000);
+/// After [`World::grant_other`].
+pub const OTHER_REGION: HostAddr = HostAddr::new(0x20_0000);
 
 pub struct World {
     pub engine: Engine<Explored>,
@@ -91,7 +93,27 @@ impl World {
     }
 
     pub fn unmap(&self, page: u64) -> Result<u64, DmaError> {
-        self.engine.unmap(&self.window, BusAddr::new(page << 12), 1)
+        self.unmap_pages(page, 1)
+    }
+
+    pub fn unmap_pages(&self, page: u64, pages: u64) -> Result<u64, DmaError> {
+        let bus = BusAddr::new(page << 12);
+        self.engine.unmap(&self.window, bus, pages)
+    }
+
+    /// Grants a second region, as large as the first.
+    pub fn grant_other(&self) {
+        let granted = self.ledger.grant(&self.holdings, OTHER_REGION, 8 << 12, 12);
+        granted.unwrap();
+        self.machine.set_owner(OTHER_REGION, 8 << 12, Some(OWNER));
+    }
+
+    /// Maps the first pages of `regions` from `page` on, whatever was there.
+    pub fn remap(&self, page: u64, regions: &[HostAddr]) -> Result<(), DmaError> {
+        let entry = |&host: &HostAddr| Tce::new(host, Access::ReadWrite).unwrap();
+        let list: Vec<Tce> = regions.iter().map(entry).collect();
+        let bus = BusAddr::new(page << 12);
+        self.engine.remap(&self.window, bus, &list)
     }
 
     /// A device's access; a host address it must not reach is a violation.
@@ -110,14 +132,19 @@ impl World {
 
     /// Takes the region back if nothing holds it; it is nobody's then.
     pub fn try_reclaim(&self) -> bool {
-        if let Err(error) = self.engine.quiet(&self.holdings, REGION) {
+        self.try_reclaim_of(REGION)
+    }
+
+    /// As [`World::try_reclaim`], of the region at `start`.
+    pub fn try_reclaim_of(&self, start: HostAddr) -> bool {
+        if let Err(error) = self.engine.quiet(&self.holdings, start) {
             assert!(
                 matches!(error, DmaError::Ledger(LedgerError::Pinned { .. })),
                 "{error}"
             );
             return false;
         }
-        match self.ledger.reclaim(&self.holdings, REGION) {
+        match self.ledger.reclaim(&self.holdings, start) {
             Ok(free) => {
                 self.machine.set_owner(free.start, free.bytes, None);
                 true
