@@ -74,5 +74,10 @@ fn nothing_is_not_mapped_in_a_hurry() {
     let nothing = rig.engine.remap_quickly(&window, rig.bus(2), Tce::NONE);
     assert_eq!(nothing, None);
     assert_eq!(party.holdings.region(0).unwrap().pins, 2);
+    for expected in [1, 0] {
+        let unmapped = rig.engine.unmap_quickly(&window, rig.bus(1));
+        assert_eq!(unmapped, Some(Ok(expected)));
+    }
+    assert_eq!(party.holdings.region(0).unwrap().pins, 1);
     rig.check(&[&*window]);
 }
