@@ -119,7 +119,7 @@ pub fn open_all(defined: &Defined) -> Result<(), PartitionError> {
 /// The windows of a group are the partition's to change no more, and those that
 /// it made itself are gone.
 fn close_windows(defined: &Defined, assigned: &Assigned) -> Result<(), PartitionError> {
-    let closed = defined.with_windows(|calls| calls.close(&assigned.group))?;
+    let closed = defined.with_windows(|calls| calls.close(&assigned.group));
     Ok(closed.map_err(DeviceError::Dma)?)
 }
 

@@ -117,13 +117,10 @@ impl Defined {
     }
 
     /// What its calls for windows work on.
-    pub(super) fn with_windows<T>(
-        &self,
-        act: impl FnOnce(&WindowCalls<'_, Platform>) -> T,
-    ) -> Result<T, PartitionError> {
+    pub(super) fn with_windows<T>(&self, act: impl FnOnce(&WindowCalls<'_, Platform>) -> T) -> T {
         let groups = self.groups();
         let groups: Vec<_> = groups.iter().map(|it| Arc::clone(&it.group)).collect();
-        Ok(act(&WindowCalls {
+        act(&WindowCalls {
             engine: self.engine,
             map: self.map(),
             windows: &self.windows,
@@ -135,7 +132,7 @@ impl Defined {
                 gone: pci::windows::forget,
                 tables_for: platform::prefer_chip_of,
             },
-        }))
+        })
     }
 
     /// The chip of its first memory, and of its threads where there is a choice.
