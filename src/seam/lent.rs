@@ -2,7 +2,23 @@
 
 use core::ops::{Deref, DerefMut};
 
-use super::sync::{Announced, AtomicU32, Ordering, RawReadGuard, RawRwLock, RawWriteGuard, relax};
+#[cfg(not(loom))]
+use super::sync::Seldom;
+use super::sync::{AtomicU32, Ordering, relax};
+
+#[cfg(not(loom))]
+type RawRwLock<T> = spin::rwlock::RwLock<T, Seldom>;
+#[cfg(not(loom))]
+type RawReadGuard<'a, T> = spin::rwlock::RwLockReadGuard<'a, T, Seldom>;
+#[cfg(not(loom))]
+type RawWriteGuard<'a, T> = spin::rwlock::RwLockWriteGuard<'a, T, Seldom>;
+
+#[cfg(loom)]
+type RawRwLock<T> = loom::sync::RwLock<T>;
+#[cfg(loom)]
+type RawReadGuard<'a, T> = loom::sync::RwLockReadGuard<'a, T>;
+#[cfg(loom)]
+type RawWriteGuard<'a, T> = loom::sync::RwLockWriteGuard<'a, T>;
 
 /// A value that is lent: a lock for readers and a writer, but one that masks no
 /// interrupts, has no rank, and may be held while the hardware is waited for. Who
@@ -12,6 +28,8 @@ use super::sync::{Announced, AtomicU32, Ordering, RawReadGuard, RawRwLock, RawWr
 /// A thread that uses the value must not change it before it has given it back, nor
 /// wait for anything that another one does before it changes it.
 pub struct Lent<T> {
+    // Who changes it, or waits to. The inner lock alone would let users pass a waiting
+    // one, again and again.
     changing: AtomicU32,
     inner: RawRwLock<T>,
 }
@@ -25,6 +43,22 @@ pub struct Change<'a, T> {
     _announced: Announced<'a>,
 }
 
+/// Somebody changes the value, from before the wait for that until it is over.
+struct Announced<'a>(&'a AtomicU32);
+
+impl<'a> Announced<'a> {
+    fn new(changing: &'a AtomicU32) -> Self {
+        changing.fetch_add(1, Ordering::Relaxed);
+        Self(changing)
+    }
+}
+
+impl Drop for Announced<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl<T> Lent<T> {
     /// `value`, which nobody uses.
     pub fn new(value: T) -> Self {
@@ -34,11 +68,17 @@ impl<T> Lent<T> {
         }
     }
 
+    /// Whether a thread changes it, or waits to, at this moment.
+    #[inline]
+    pub fn is_changing(&self) -> bool {
+        // Only who is first depends on it; the inner lock orders accesses.
+        self.changing.load(Ordering::Relaxed) != 0
+    }
+
     /// The value; `None` while another thread changes it, or waits to.
     #[inline]
     pub fn try_use(&self) -> Option<InUse<'_, T>> {
-        // Only who is first depends on it; the inner lock orders accesses.
-        if self.changing.load(Ordering::Relaxed) != 0 {
+        if self.is_changing() {
             return None;
         }
         #[cfg(not(loom))]
@@ -51,16 +91,22 @@ impl<T> Lent<T> {
     /// The value, once nobody changes it.
     #[inline]
     pub fn use_it(&self) -> InUse<'_, T> {
-        loop {
-            if let Some(value) = self.try_use() {
-                return value;
-            }
+        while self.is_changing() {
             relax();
         }
+        #[cfg(not(loom))]
+        let inner = self.inner.read();
+        #[cfg(loom)]
+        let inner = self
+            .inner
+            .read()
+            .unwrap_or_else(|poison| poison.into_inner());
+        InUse(inner)
     }
 
     /// Waits until nobody uses the value, which none can from now on until the result
     /// is dropped.
+    #[inline]
     pub fn change(&self) -> Change<'_, T> {
         let announced = Announced::new(&self.changing);
         #[cfg(not(loom))]
@@ -112,7 +158,7 @@ mod tests {
         let (first, second) = (lent.use_it(), lent.try_use());
         thread::scope(|scope| {
             let changer = scope.spawn(|| *lent.change() += 1);
-            while lent.changing.load(Ordering::Relaxed) == 0 {
+            while !lent.is_changing() {
                 thread::yield_now();
             }
             assert!(lent.try_use().is_none());

@@ -4,6 +4,7 @@ use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 
 use super::Interrupts;
+use super::lent::{Change, InUse, Lent};
 
 #[cfg(not(loom))]
 pub use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
@@ -14,23 +15,11 @@ pub use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 type RawMutex<T> = spin::mutex::TicketMutex<T, Seldom>;
 #[cfg(not(loom))]
 type RawMutexGuard<'a, T> = spin::mutex::TicketMutexGuard<'a, T, Seldom>;
-#[cfg(not(loom))]
-pub(super) type RawRwLock<T> = spin::rwlock::RwLock<T, Seldom>;
-#[cfg(not(loom))]
-pub(super) type RawReadGuard<'a, T> = spin::rwlock::RwLockReadGuard<'a, T, Seldom>;
-#[cfg(not(loom))]
-pub(super) type RawWriteGuard<'a, T> = spin::rwlock::RwLockWriteGuard<'a, T, Seldom>;
 
 #[cfg(loom)]
 type RawMutex<T> = loom::sync::Mutex<T>;
 #[cfg(loom)]
 type RawMutexGuard<'a, T> = loom::sync::MutexGuard<'a, T>;
-#[cfg(loom)]
-pub(super) type RawRwLock<T> = loom::sync::RwLock<T>;
-#[cfg(loom)]
-pub(super) type RawReadGuard<'a, T> = loom::sync::RwLockReadGuard<'a, T>;
-#[cfg(loom)]
-pub(super) type RawWriteGuard<'a, T> = loom::sync::RwLockWriteGuard<'a, T>;
 
 /// Waits in a loop that is seldom gone round: the way without it is laid straight.
 #[cfg(not(loom))]
@@ -230,58 +219,37 @@ impl<T, I: Interrupts> DerefMut for LockGuard<'_, T, I> {
     }
 }
 
-/// A lock with many readers or one writer, held with interrupts off.
+/// A lock with many readers or one writer, held with interrupts off: [`Lent`] with a
+/// rank.
 ///
-/// Fair to writers: a reader that comes after a writer waits for it, so that a
-/// writer waits only for those who are inside already. A thread that reads must
-/// not read again before it has let go: a writer in between would wait for ever.
+/// Fair to writers, as that is. A thread that reads must not read again before it has
+/// let go: a writer in between would wait for ever.
 pub struct Shared<T, I> {
-    // Writers that wait or are inside. The inner lock alone would let readers
-    // pass a waiting writer, again and again.
-    writers: AtomicU32,
     rank: Kept,
-    inner: RawRwLock<T>,
+    inner: Lent<T>,
     _interrupts: PhantomData<fn() -> I>,
 }
 
 /// Read access to what a [`Shared`] protects.
 pub struct ReadGuard<'a, T, I: Interrupts> {
-    inner: RawReadGuard<'a, T>,
+    inner: InUse<'a, T>,
     _ranked: Ranked,
     _masked: Masked<I>,
 }
 
 /// Write access to what a [`Shared`] protects.
 pub struct WriteGuard<'a, T, I: Interrupts> {
-    inner: RawWriteGuard<'a, T>,
-    _announced: Announced<'a>,
+    inner: Change<'a, T>,
     _ranked: Ranked,
     _masked: Masked<I>,
-}
-
-/// A writer is there, from before it waits until the lock is open again.
-pub(super) struct Announced<'a>(&'a AtomicU32);
-
-impl<'a> Announced<'a> {
-    pub(super) fn new(writers: &'a AtomicU32) -> Self {
-        writers.fetch_add(1, Ordering::Relaxed);
-        Self(writers)
-    }
-}
-
-impl Drop for Announced<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl<T, I: Interrupts> Shared<T, I> {
     /// An open lock around `value`.
     pub fn new(rank: Rank, value: T) -> Self {
         Self {
-            writers: AtomicU32::new(0),
             rank: Kept::new(rank),
-            inner: RawRwLock::new(value),
+            inner: Lent::new(value),
             _interrupts: PhantomData,
         }
     }
@@ -289,8 +257,7 @@ impl<T, I: Interrupts> Shared<T, I> {
     /// Whether a writer waits or is inside, at this moment.
     #[inline]
     pub fn has_writer(&self) -> bool {
-        // Only who is first depends on it; the inner lock orders accesses.
-        self.writers.load(Ordering::Relaxed) != 0
+        self.inner.is_changing()
     }
 
     /// Masks interrupts and waits until no writer is inside, nor waits.
@@ -298,18 +265,8 @@ impl<T, I: Interrupts> Shared<T, I> {
     pub fn read(&self) -> ReadGuard<'_, T, I> {
         let masked = Masked::new();
         let ranked = Ranked::new(&self.rank);
-        while self.has_writer() {
-            relax();
-        }
-        #[cfg(not(loom))]
-        let inner = self.inner.read();
-        #[cfg(loom)]
-        let inner = self
-            .inner
-            .read()
-            .unwrap_or_else(|poison| poison.into_inner());
         ReadGuard {
-            inner,
+            inner: self.inner.use_it(),
             _ranked: ranked,
             _masked: masked,
         }
@@ -320,17 +277,8 @@ impl<T, I: Interrupts> Shared<T, I> {
     pub fn write(&self) -> WriteGuard<'_, T, I> {
         let masked = Masked::new();
         let ranked = Ranked::new(&self.rank);
-        let announced = Announced::new(&self.writers);
-        #[cfg(not(loom))]
-        let inner = self.inner.write();
-        #[cfg(loom)]
-        let inner = self
-            .inner
-            .write()
-            .unwrap_or_else(|poison| poison.into_inner());
         WriteGuard {
-            inner,
-            _announced: announced,
+            inner: self.inner.change(),
             _ranked: ranked,
             _masked: masked,
         }
